@@ -1,0 +1,1 @@
+"""An autonomous, self-healing Dagster pipeline over an agency's systems, with verified undo."""

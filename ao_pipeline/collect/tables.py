@@ -1,0 +1,173 @@
+"""Raw tables: one row per upstream object, in the source's own words. Links and rules come later, in other tables."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ao_pipeline.bundles.schema import TableSpec, boolean, day, instant, integer, json, text
+
+RAW_ASANA_USERS: Final = TableSpec(
+    asset="raw/asana_users",
+    row="one Asana user of the workspace",
+    key=(text("user_gid"),),
+    columns=(text("name"), text("email", "NULL when Asana hides it")),
+)
+
+RAW_ASANA_PROJECTS: Final = TableSpec(
+    asset="raw/asana_projects",
+    row="one Asana project, archived ones included",
+    key=(text("project_gid"),),
+    columns=(
+        text("name"),
+        boolean("is_archived"),
+        text("owner_gid", "NULL without owner"),
+        day("due_on"),
+        text("status_color", "current_status.color, an open enum"),
+        instant("created_at"),
+        instant("modified_at"),
+        text("permalink_url"),
+    ),
+)
+
+RAW_ASANA_TASKS: Final = TableSpec(
+    asset="raw/asana_tasks",
+    row="one Asana task or subtask, once, however many projects hold it",
+    key=(text("task_gid"),),
+    columns=(
+        text("name"),
+        text("notes"),
+        boolean("is_completed"),
+        instant("completed_at"),
+        day("due_on"),
+        instant("due_at", "NULL when only a day was set"),
+        text("assignee_gid"),
+        text("parent_gid", "NULL unless a subtask"),
+        integer("subtask_count"),
+        json("projects_json", "list of {project_gid, section_gid, section_name}, sorted by project_gid"),
+        json("tags_json", "sorted list of tag names"),
+        json("custom_fields_json", "list of {gid, name, type, display_value}, sorted by gid"),
+        instant("created_at"),
+        instant("modified_at"),
+    ),
+)
+
+RAW_GMAIL_MESSAGES: Final = TableSpec(
+    asset="raw/gmail_messages",
+    row="one message in one mailbox",
+    key=(text("mailbox", "address of the mailbox"), text("message_id")),
+    columns=(
+        text("thread_id"),
+        text("history_id", "uint64 as text"),
+        instant("sent_at", "internalDate"),
+        text("from_email", "lower case; NULL when the header cannot be read"),
+        text("from_name"),
+        text("subject"),
+        text("snippet"),
+        text("body_text", "plain text; from HTML when there is no plain part"),
+        json("labels_json", "sorted list of label ids"),
+        json("participants_json", "list of {role: from|to|cc|bcc|reply_to, email, name}, in header order"),
+        json("attachments_json", "list of {part_id, filename, mime_type, size_bytes}"),
+        integer("size_bytes"),
+    ),
+)
+
+RAW_CALENDAR_EVENTS: Final = TableSpec(
+    asset="raw/calendar_events",
+    row="one event (single, recurring master or exception) in one calendar",
+    key=(text("calendar_id"), text("event_id")),
+    columns=(
+        text("status", "confirmed | tentative | cancelled, an open enum"),
+        text("summary"),
+        text("location"),
+        boolean("is_all_day"),
+        instant("start_at", "NULL for all-day events"),
+        instant("end_at", "NULL for all-day events"),
+        day("start_on", "first day; all-day events only"),
+        day("end_on", "day after the last; all-day events only"),
+        text("time_zone"),
+        text("organizer_email"),
+        json("attendees_json", "list of {email, display_name, response_status, is_organizer, is_optional}, sorted by email"),
+        text("recurring_event_id", "master's id on exceptions"),
+        json("recurrence_json", "list of RFC 5545 lines on masters"),
+        text("event_type", "default | focusTime | outOfOffice | …, an open enum"),
+        text("conference_url"),
+        instant("created_at"),
+        instant("updated_at"),
+    ),
+)
+
+RAW_CHAT_SPACES: Final = TableSpec(
+    asset="raw/chat_spaces",
+    row="one Google Chat space that the caller is a member of",
+    key=(text("space_name", "spaces/…"),),
+    columns=(text("display_name"), text("space_type"), text("threading_state"), instant("created_at")),
+)
+
+RAW_CHAT_MESSAGES: Final = TableSpec(
+    asset="raw/chat_messages",
+    row="one message in one space; deleted ones keep their row with is_deleted",
+    key=(text("message_name", "spaces/…/messages/…"),),
+    columns=(
+        text("space_name"),
+        text("thread_name"),
+        text("sender_name", "users/…"),
+        text("text"),
+        instant("created_at"),
+        instant("edited_at", "lastUpdateTime; NULL when never edited"),
+        boolean("is_deleted"),
+        json("attachments_json", "list of {name, content_name, content_type}"),
+        json("reactions_json", "list of {emoji, count}, sorted by emoji"),
+    ),
+)
+
+RAW_XERO_CONTACTS: Final = TableSpec(
+    asset="raw/xero_contacts",
+    row="one Xero contact",
+    key=(text("contact_id"),),
+    columns=(
+        text("name"),
+        text("email"),
+        text("contact_status", "ACTIVE | ARCHIVED | GDPRREQUEST, an open enum"),
+        boolean("is_customer"),
+        boolean("is_supplier"),
+        text("default_currency"),
+        text("merged_to_contact_id"),
+        instant("updated_at"),
+    ),
+)
+
+RAW_XERO_INVOICES: Final = TableSpec(
+    asset="raw/xero_invoices",
+    row="one Xero invoice of any type and status",
+    key=(text("invoice_id"),),
+    columns=(
+        text("invoice_type", "ACCREC (we are owed) | ACCPAY, an open enum"),
+        text("invoice_status", "DRAFT | SUBMITTED | AUTHORISED | PAID | VOIDED | DELETED, an open enum"),
+        text("invoice_number"),
+        text("reference"),
+        text("contact_id"),
+        text("contact_name"),
+        text("currency", "ISO 4217"),
+        day("issued_on"),
+        day("due_on"),
+        integer("total_minor", "minor units of currency"),
+        integer("amount_due_minor", "minor units of currency"),
+        integer("amount_paid_minor", "minor units of currency"),
+        integer("amount_credited_minor", "minor units of currency"),
+        day("fully_paid_on"),
+        json("lines_json", "list of {line_id, description, quantity, unit_amount, line_amount, account_code}, amounts as decimal text"),
+        instant("updated_at", "UpdatedDateUTC; not a watermark, see docs"),
+    ),
+)
+
+RAW_TABLES: Final = (
+    RAW_ASANA_USERS,
+    RAW_ASANA_PROJECTS,
+    RAW_ASANA_TASKS,
+    RAW_GMAIL_MESSAGES,
+    RAW_CALENDAR_EVENTS,
+    RAW_CHAT_SPACES,
+    RAW_CHAT_MESSAGES,
+    RAW_XERO_CONTACTS,
+    RAW_XERO_INVOICES,
+)

@@ -1,0 +1,200 @@
+"""Deployment settings: the only module that reads the environment. Every default works on a laptop against the sandbox.
+
+Policy (thresholds, days, limits) does not belong here: it lives in a frozen dataclass in its own package.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Final
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ao_pipeline.cycle import Cycle
+from ao_pipeline.errors import ConfigError, UnknownNameError
+
+PREFIX: Final = "AO_"
+PROJECT_DIR: Final = Path(__file__).resolve().parent.parent
+"""The checkout: where `workspace.yaml` and `dagster.yaml` lie. Relative paths in settings start here."""
+
+_SANDBOX_PORT: Final = 8710
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """One typed field per variable `AO_<NAME>`; secrets are never printed."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    data_dir: Path = Field(default=Path("var"), description="Folder for everything that is written; relative to the project")
+    state_url: SecretStr = Field(
+        default=SecretStr(""), description="SQLAlchemy URL of the state store; empty means SQLite in the data folder"
+    )
+    first_cycle: str = Field(
+        default="2026-10-01-00:00", description="First partition, UTC; earlier cycles do not exist. Moving it later hides history"
+    )
+    org_time_zone: str = Field(default="Asia/Dubai", description="IANA zone of org-local days: due dates, ageing, quiet hours")
+    org_domains: str = Field(
+        default="agency.example", description="Comma-separated mail domains of the agency itself: tells inbound from outbound"
+    )
+    reference_dir: Path = Field(default=Path("deploy/reference"), description="Folder of the typed reference files")
+
+    sandbox_enabled: bool = Field(default=True, description="Let `ao up` start the simulated upstreams")
+    sandbox_port: Port = Field(default=_SANDBOX_PORT, description="Loopback port of the simulated upstreams")
+    sandbox_seed: int = Field(default=20260101, ge=0, description="Seed of the simulated agency; same seed, same world")
+    exporter_port: Port = Field(default=8711, description="Loopback port of /metrics and /health")
+    webserver_port: Port = Field(default=3000, description="Loopback port of the Dagster UI")
+    code_server_port: Port = Field(default=8712, description="Loopback port of Dagster's code server")
+    bind_host: str = Field(default="127.0.0.1", description="Address that the exporter and the UI listen on")
+
+    asana_base_url: str = Field(default="", description="Empty means the sandbox")
+    asana_token: SecretStr = Field(default=SecretStr("sandbox-asana-token"), description="Personal access or service account token")
+    asana_workspace_gid: str = Field(default="1200000000000001", description="Workspace to read")
+    google_credentials_file: Path | None = Field(
+        default=None, description="Service-account JSON; unset means the sandbox's own, made at its start"
+    )
+    google_subject: str = Field(default="ops@agency.example", description="User whose delegated view of Calendar and Chat is read")
+    gmail_base_url: str = Field(default="", description="Empty means the sandbox")
+    gmail_mailboxes: str = Field(
+        default="ops@agency.example,accounts@agency.example", description="Comma-separated mailboxes to read"
+    )
+    calendar_base_url: str = Field(default="", description="Empty means the sandbox")
+    chat_base_url: str = Field(default="", description="Empty means the sandbox")
+    xero_base_url: str = Field(default="", description="Empty means the sandbox")
+    xero_token_url: str = Field(default="", description="Empty means the sandbox")
+    xero_client_id: str = Field(default="sandbox-xero-client", description="Custom-connection client id")
+    xero_client_secret: SecretStr = Field(default=SecretStr("sandbox-xero-secret"), description="Custom-connection secret")
+    xero_tenant_id: str = Field(default="00000000-0000-4000-8000-000000000001", description="Organisation to read")
+    webhook_url: SecretStr = Field(default=SecretStr(""), description="Google Chat webhook of alerts; empty means the sandbox's")
+
+    connect_timeout_seconds: float = Field(default=3.0, gt=0, le=60, description="TCP and TLS set-up of one request")
+    read_timeout_seconds: float = Field(default=20.0, gt=0, le=300, description="Silence on one request before it counts as lost")
+    call_attempts: int = Field(default=4, ge=1, le=10, description="Tries of one request, the first included")
+    source_budget_seconds: float = Field(
+        default=120.0, gt=0, le=3600, description="Total time of one collector in one cycle, waits included"
+    )
+
+    @field_validator("org_time_zone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"{value!r} is not an IANA time zone; write one like Asia/Dubai")
+        return value
+
+    @field_validator("first_cycle")
+    @classmethod
+    def _is_cycle(cls, value: str) -> str:
+        try:
+            Cycle.from_key(value)
+        except UnknownNameError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    @field_validator("state_url")
+    @classmethod
+    def _is_supported(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url and not url.startswith(("sqlite:///", "postgresql+psycopg2://")):
+            raise ValueError("state_url must start with sqlite:/// or postgresql+psycopg2://")
+        return value
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Settings:
+        ports = [self.sandbox_port, self.exporter_port, self.webserver_port, self.code_server_port]
+        if len(set(ports)) != len(ports):
+            raise ValueError(f"sandbox, exporter, webserver and code server need four different ports, got {ports}")
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.org_time_zone)
+
+    @property
+    def data_path(self) -> Path:
+        """Absolute data folder."""
+        return _absolute(self.data_dir)
+
+    @property
+    def reference_path(self) -> Path:
+        """Absolute folder of reference files."""
+        return _absolute(self.reference_dir)
+
+    @property
+    def resolved_state_url(self) -> str:
+        return self.state_url.get_secret_value() or f"sqlite:///{self.data_path / 'state.db'}"
+
+    @property
+    def sandbox_url(self) -> str:
+        return f"http://127.0.0.1:{self.sandbox_port}"
+
+    def upstream_url(self, source: str) -> str:
+        """Return the base URL of `asana`, `gmail`, `calendar`, `chat`, `xero`, `xero_token` or `webhook`."""
+        configured = {
+            "asana": self.asana_base_url,
+            "gmail": self.gmail_base_url,
+            "calendar": self.calendar_base_url,
+            "chat": self.chat_base_url,
+            "xero": self.xero_base_url,
+            "xero_token": self.xero_token_url,
+            "webhook": self.webhook_url.get_secret_value(),
+        }[source]
+        return configured.rstrip("/") or self.sandbox_url + SANDBOX_PATHS[source]
+
+    @property
+    def google_credentials_path(self) -> Path:
+        """The service-account file in force."""
+        if self.google_credentials_file is not None:
+            return _absolute(self.google_credentials_file)
+        return self.data_path / "sandbox" / "google-service-account.json"
+
+
+SANDBOX_PATHS: Final = {
+    "asana": "/asana/api/1.0",
+    "gmail": "/gmail/gmail/v1",
+    "calendar": "/calendar/calendar/v3",
+    "chat": "/chat/v1",
+    "xero": "/xero/api.xro/2.0",
+    "xero_token": "/xero/identity/connect/token",
+    "webhook": "/webhook/chat",
+}
+"""Where the sandbox mounts each vendor's API; behind it stand the vendor's own paths."""
+
+
+def _absolute(path: Path) -> Path:
+    return path if path.is_absolute() else PROJECT_DIR / path
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigError: A variable is wrong or unknown; the message names each one and the fix.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | NOT_SETTINGS
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    problems = [f"{name} is not a setting; see `ao settings` for all of them" for name in unknown]
+    settings: Settings | None = None
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for item in error.errors(include_url=False, include_input=False):
+            name = PREFIX + "_".join(str(part) for part in item["loc"]).upper() if item["loc"] else "AO_*"
+            problems.append(f"{name}: {item['msg']}")
+    if problems or settings is None:
+        raise ConfigError("settings are wrong:\n  " + "\n  ".join(problems))
+    return settings
+
+
+NOT_SETTINGS: Final = frozenset({"AO_TEST_POSTGRES_URL"})
+"""Variables with our prefix that belong to the test suite."""
+
+
+@lru_cache(maxsize=1)
+def current_settings() -> Settings:
+    """Return this process's settings, read once."""
+    return load_settings()
