@@ -98,11 +98,8 @@ class TableSpec:
 
     @cached_property
     def arrow_schema(self) -> pa.Schema:
-        """Arrow schema of a row batch; key columns are not nullable."""
-        keys = set(self.key_names)
-        return pa.schema(
-            [pa.field(c.name, ARROW_TYPES[c.type], nullable=c.name not in keys) for c in self.all_columns]
-        )
+        """Arrow schema of a row batch. `bundles.canonical.conform` refuses NULL in a key column."""
+        return pa.schema([pa.field(column.name, ARROW_TYPES[column.type]) for column in self.all_columns])
 
     @cached_property
     def key_schema(self) -> pa.Schema:

@@ -1,0 +1,163 @@
+"""Row hashes and state hashes, defined byte for byte in `docs/hash-format.md`.
+
+Invariants:
+1. The encoding of a row is injective within a table (`test_different_rows_have_different_bytes`).
+2. A NULL in a column added at the end leaves every hash as it was (`test_a_new_null_column_moves_no_hash`).
+3. The state hash depends on the rows, not on their order (`test_order_does_not_matter`).
+4. Both databases give the same hashes (`test_hashes_are_the_same_on_both_databases`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from ao_pipeline.bundles.schema import TEXT_TYPES, Column, ColumnType, TableSpec
+from ao_pipeline.errors import ContractError
+
+Words = npt.NDArray[np.uint64]
+Digests = npt.NDArray[np.uint64]
+"""Shape (rows, 2): high and low half of each 128-bit hash."""
+
+ROWS_PER_CHUNK: Final = 32_768
+"""Rows encoded at a time: bounds the extra memory to a few times the chunk's bytes."""
+
+_CANONICAL_NAN: Final = np.uint64(0x7FF8_0000_0000_0000)
+_MODULUS: Final = 1 << 128
+_EMPTY: Final = pa.scalar(b"", pa.large_binary())
+_LOW_32: Final = np.uint64(0xFFFF_FFFF)
+_SHIFT_32: Final = np.uint64(32)
+
+
+@dataclass(frozen=True)
+class StateHash:
+    """Sum of the row hashes modulo 2^128: proves equality of two states, does not resist a forger (the seal does)."""
+
+    value: int = 0
+
+    @classmethod
+    def of(cls, digests: Digests) -> StateHash:
+        """Return the state hash of the rows with these digests."""
+        return cls(_sum(digests))
+
+    @classmethod
+    def from_hex(cls, text: str) -> StateHash:
+        return cls(int(text, 16))
+
+    def plus(self, digests: Digests) -> StateHash:
+        """Return the hash after rows with these digests came in."""
+        return StateHash((self.value + _sum(digests)) % _MODULUS)
+
+    def minus(self, digests: Digests) -> StateHash:
+        """Return the hash after rows with these digests went out."""
+        return StateHash((self.value - _sum(digests)) % _MODULUS)
+
+    @property
+    def hex(self) -> str:
+        """32 lower-case hexadecimal digits."""
+        return f"{self.value:032x}"
+
+
+def row_digests(spec: TableSpec, table: pa.Table) -> Digests:
+    """Return the 128-bit hash of every row of `table`, which has the shape of `spec`.
+
+    Raises:
+        ContractError: The table does not have the shape of `spec`.
+    """
+    return _digests(spec.all_columns, table)
+
+
+def key_digests(spec: TableSpec, table: pa.Table) -> Digests:
+    """Return the 128-bit hash of every row's key; other columns may be absent."""
+    return _digests(spec.key, table)
+
+
+def encode_rows(columns: tuple[Column, ...], table: pa.Table) -> pa.LargeBinaryArray:
+    """Return the canonical bytes of each row over `columns`: presence word, one word a present value, text bytes."""
+    words, present = _words(columns, table)
+    heads = _heads(words, present)
+    texts = [
+        _single(table.column(column.name)).cast(pa.large_binary()) for column in columns if column.type in TEXT_TYPES
+    ]
+    if not texts:
+        return heads
+    return pc.binary_join_element_wise(heads, *texts, _EMPTY, null_handling="replace", null_replacement="")
+
+
+def _digests(columns: tuple[Column, ...], table: pa.Table) -> Digests:
+    digest = xxhash.xxh3_128_digest
+    parts: list[bytes] = []
+    for start in range(0, table.num_rows, ROWS_PER_CHUNK):
+        encoded = encode_rows(columns, table.slice(start, ROWS_PER_CHUNK))
+        parts.extend(map(digest, encoded.to_numpy(zero_copy_only=False)))
+    halves = np.frombuffer(b"".join(parts), dtype=">u8").astype(np.uint64)
+    return halves.reshape(-1, 2)
+
+
+def _words(columns: tuple[Column, ...], table: pa.Table) -> tuple[Words, npt.NDArray[np.bool_]]:
+    rows = table.num_rows
+    words = np.empty((rows, len(columns) + 1), dtype=np.uint64)
+    present = np.ones((rows, len(columns) + 1), dtype=np.bool_)
+    presence = np.zeros(rows, dtype=np.uint64)
+    for position, column in enumerate(columns):
+        values = _single(table.column(column.name))
+        if values.null_count:
+            mask = values.is_valid().to_numpy(zero_copy_only=False)
+            present[:, position + 1] = mask
+            presence |= mask.astype(np.uint64) << np.uint64(position)
+        else:
+            presence |= np.uint64(1 << position)
+        words[:, position + 1] = _column_words(column, values)
+    words[:, 0] = presence
+    return words, present
+
+
+def _column_words(column: Column, values: pa.Array) -> Words:
+    match column.type:
+        case ColumnType.TEXT | ColumnType.JSON | ColumnType.DECIMAL:
+            lengths = pc.fill_null(pc.binary_length(values), 0)
+            return lengths.cast(pa.int64()).to_numpy(zero_copy_only=False).view(np.uint64)
+        case ColumnType.FLOAT:
+            floats = pc.fill_null(values, 0.0).to_numpy(zero_copy_only=False) + 0.0  # Adding +0.0 turns -0.0 into +0.0.
+            bits: Words = floats.view(np.uint64)
+            return np.where(np.isnan(floats), _CANONICAL_NAN, bits)
+        case ColumnType.BOOL:
+            return pc.fill_null(values, False).cast(pa.uint64()).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+        case ColumnType.INT | ColumnType.INSTANT:
+            integers = pc.fill_null(values.cast(pa.int64()), 0)
+        case ColumnType.DATE:
+            integers = pc.fill_null(values.cast(pa.int32()).cast(pa.int64()), 0)
+        case _:  # A new type without an encoding must not hash as something else.
+            raise ContractError(f"column {column.name} has type {column.type!r}, which has no byte encoding")
+    return integers.to_numpy(zero_copy_only=False).view(np.uint64)  # type: ignore[no-any-return]
+
+
+def _heads(words: Words, present: npt.NDArray[np.bool_]) -> pa.LargeBinaryArray:
+    """Drop absent words, then view each row's remaining words as one binary value."""
+    rows = len(words)
+    flat = words[present].astype("<u8", copy=False)
+    offsets = np.zeros(rows + 1, dtype=np.int64)
+    np.cumsum(present.sum(axis=1) * 8, out=offsets[1:])
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(flat)])
+
+
+def _single(values: pa.ChunkedArray | pa.Array) -> pa.Array:
+    if isinstance(values, pa.ChunkedArray):
+        return values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
+    return values
+
+
+def _sum(digests: Digests) -> int:
+    """Add 128-bit integers exactly through 32-bit limbs; a limb's sum fits 64 bits below 2^32 rows."""
+    if not len(digests):
+        return 0
+    high, low = digests[:, 0], digests[:, 1]
+    limbs = (low & _LOW_32, low >> _SHIFT_32, high & _LOW_32, high >> _SHIFT_32)
+    total = sum(int(limb.sum(dtype=np.uint64)) << (32 * position) for position, limb in enumerate(limbs))
+    return total % _MODULUS

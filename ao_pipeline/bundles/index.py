@@ -1,0 +1,165 @@
+"""The row index: every stored row's key, key hash and row hash, so that a full listing is compared without reading the table.
+
+It is a cache. The sum of its row hashes must equal the head's state hash; if not, it is rebuilt from the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+from ao_pipeline.bundles.changes import (
+    ChangeSet,
+    HashedRows,
+    Positions,
+    match_sorted,
+    sort_order,
+)
+from ao_pipeline.bundles.hashing import Digests, StateHash
+from ao_pipeline.bundles.schema import TableSpec
+
+_KEY_DIGEST: Final = "ao_key_digest"
+_ROW_DIGEST: Final = "ao_row_digest"
+
+MAX_DELTAS: Final = 64
+"""Deltas read on top of a checkpoint before the next one; each costs one small read."""
+
+DELTA_SHARE: Final = 8
+"""A checkpoint is written when deltas hold more than one row in this many; bounds reading to 1 + 1/8 of the index."""
+
+
+@dataclass(frozen=True)
+class RowIndex:
+    """Index entries in `sort_order` of their key digests."""
+
+    key_table: pa.Table
+    keys: Digests
+    rows: Digests
+
+    @classmethod
+    def build(cls, spec: TableSpec, hashed: HashedRows) -> RowIndex:
+        """Build the index of these rows."""
+        order = sort_order(hashed.keys)
+        key_table = hashed.table.select(list(spec.key_names)).take(pa.array(order))
+        return cls(key_table, hashed.keys[order], hashed.rows[order])
+
+    @property
+    def state_hash(self) -> StateHash:
+        """The state hash that the table must have if this index is right."""
+        return StateHash.of(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def compare(self, listing: HashedRows) -> tuple[Positions, Positions]:
+        """Return the positions in `listing` that are new or differ, and the positions in the index that are not listed."""
+        at = match_sorted(listing.keys, self.keys)
+        known = at >= 0
+        same = np.zeros(len(listing), dtype=np.bool_)
+        same[known] = (self.rows[at[known]] == listing.rows[known]).all(axis=1)
+        is_listed = np.zeros(len(self), dtype=np.bool_)
+        is_listed[at[known]] = True
+        return np.flatnonzero(~same), np.flatnonzero(~is_listed)
+
+    def apply(self, deltas: Sequence[IndexDelta]) -> RowIndex:
+        """Return the index after `deltas`, oldest first."""
+        if not deltas:
+            return self
+        key_tables = [self.key_table, *(delta.key_table for delta in deltas)]
+        keys = np.concatenate([self.keys, *(delta.keys for delta in deltas)])
+        rows = np.concatenate([self.rows, *(delta.rows for delta in deltas)])
+        is_live = np.concatenate([np.ones(len(self), dtype=np.bool_), *(delta.is_live for delta in deltas)])
+        age = np.arange(len(keys))
+        order = np.lexsort((age, keys[:, 1], keys[:, 0]))
+        ordered = keys[order]
+        is_newest = np.ones(len(order), dtype=np.bool_)
+        is_newest[:-1] = (ordered[1:] != ordered[:-1]).any(axis=1)
+        kept = order[is_newest & is_live[order]]
+        return RowIndex(pa.concat_tables(key_tables).take(pa.array(kept)), keys[kept], rows[kept])
+
+    def to_bytes(self) -> bytes:
+        """Serialize as an Arrow IPC stream; uncompressed, because hashes do not compress."""
+        return _write(self.key_table, self.keys, self.rows, None)
+
+    @classmethod
+    def from_bytes(cls, blob: bytes | memoryview) -> RowIndex:
+        """Read what `to_bytes` wrote."""
+        key_table, keys, rows, _ = _read(blob)
+        return cls(key_table, keys, rows)
+
+
+@dataclass(frozen=True)
+class IndexDelta:
+    """What one bundle does to the index; `is_live` is False for keys that went."""
+
+    key_table: pa.Table
+    keys: Digests
+    rows: Digests
+    is_live: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, spec: TableSpec, changes: ChangeSet) -> IndexDelta:
+        """Return the delta of one commit."""
+        parts = (changes.inserted, changes.updated_after, changes.deleted)
+        names = list(spec.key_names)
+        is_live = np.ones(changes.count, dtype=np.bool_)
+        is_live[changes.count - len(changes.deleted) :] = False
+        return cls(
+            pa.concat_tables([part.table.select(names) for part in parts]),
+            np.concatenate([part.keys for part in parts]),
+            np.concatenate([part.rows for part in parts]),
+            is_live,
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def to_bytes(self) -> bytes:
+        """Serialize as an Arrow IPC stream."""
+        return _write(self.key_table, self.keys, self.rows, self.is_live)
+
+    @classmethod
+    def from_bytes(cls, blob: bytes | memoryview) -> IndexDelta:
+        """Read what `to_bytes` wrote."""
+        key_table, keys, rows, is_live = _read(blob)
+        return cls(key_table, keys, rows, is_live)
+
+
+def _write(key_table: pa.Table, keys: Digests, rows: Digests, is_live: npt.NDArray[np.bool_] | None) -> bytes:
+    columns = key_table.append_column(_KEY_DIGEST, _to_binary(keys)).append_column(_ROW_DIGEST, _to_binary(rows))
+    if is_live is not None:
+        columns = columns.append_column("ao_is_live", pa.array(is_live))
+    sink = pa.BufferOutputStream()
+    with ipc.new_stream(sink, columns.schema) as writer:
+        writer.write_table(columns.combine_chunks())
+    return sink.getvalue().to_pybytes()
+
+
+def _read(blob: bytes | memoryview) -> tuple[pa.Table, Digests, Digests, npt.NDArray[np.bool_]]:
+    with ipc.open_stream(pa.py_buffer(blob)) as reader:
+        table = reader.read_all()
+    names = [name for name in table.column_names if not name.startswith("ao_")]
+    is_live = np.ones(table.num_rows, dtype=np.bool_)
+    if "ao_is_live" in table.column_names:
+        is_live = table.column("ao_is_live").to_numpy()
+    return table.select(names), _from_binary(table, _KEY_DIGEST), _from_binary(table, _ROW_DIGEST), is_live
+
+
+def _to_binary(digests: Digests) -> pa.FixedSizeBinaryArray:
+    data = np.ascontiguousarray(digests.astype("<u8", copy=False))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(digests), [None, pa.py_buffer(data)])
+
+
+def _from_binary(table: pa.Table, name: str) -> Digests:
+    column = table.column(name)
+    if not len(column):
+        return np.empty((0, 2), dtype=np.uint64)
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    flat = np.frombuffer(array.buffers()[1], dtype="<u8", count=2 * len(array), offset=16 * array.offset)
+    return flat.astype(np.uint64, copy=False).reshape(-1, 2)

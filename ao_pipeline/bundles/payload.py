@@ -1,0 +1,150 @@
+"""A bundle's payload: before and after images of the changed rows, as one zstd frame around an Arrow IPC stream.
+
+An update keeps the whole row before, and after it only the cells that changed: `ao_changed` has one bit a column.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.ipc as ipc
+
+from ao_pipeline.bundles.changes import ChangeSet, HashedRows
+from ao_pipeline.bundles.hashing import Words, key_digests, row_digests
+from ao_pipeline.bundles.schema import TableSpec
+from ao_pipeline.errors import ContractError, IntegrityError
+
+INSERT: Final = 1
+UPDATE: Final = 2
+DELETE: Final = 3
+
+_BEFORE: Final = "before."
+_AFTER: Final = "after."
+_FORMAT: Final = b"ao-payload-1"
+ZSTD_LEVEL: Final = 3
+MAX_PAYLOAD_BYTES: Final = 8 << 30
+"""Refuse to unpack more: a damaged length must not take the machine's memory."""
+
+
+def encode(spec: TableSpec, changes: ChangeSet) -> bytes:
+    """Return the payload of `changes`; empty bytes when nothing changed."""
+    if not changes.count:
+        return b""
+    before = pa.concat_tables([_nulls(spec, len(changes.inserted)), changes.updated_before.table, changes.deleted.table])
+    after = pa.concat_tables([changes.inserted.table, changes.updated_after.table, _nulls(spec, len(changes.deleted))])
+    sizes = [len(changes.inserted), len(changes.updated_after), len(changes.deleted)]
+    operations = np.repeat(np.array([INSERT, UPDATE, DELETE], dtype=np.int8), sizes)
+    changed = np.zeros(changes.count, dtype=np.uint64)
+    is_update = operations == UPDATE
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {"ao_operation": pa.array(operations)}
+    keys = {name: before.column(name) for name in spec.key_names}
+    if len(changes.inserted):
+        keys = {name: pc.if_else(pa.array(operations == INSERT), after.column(name), column) for name, column in keys.items()}
+    columns |= {name: column for name, column in keys.items()}
+    for position, column in enumerate(spec.columns):
+        old, new = before.column(column.name), after.column(column.name)
+        differs = _differs(old, new)
+        changed |= (differs & is_update).astype(np.uint64) << np.uint64(position)
+        kept = pa.array(differs | ~is_update)
+        columns[_BEFORE + column.name] = old
+        columns[_AFTER + column.name] = pc.if_else(kept, new, pa.scalar(None, new.type))
+    columns["ao_changed"] = pa.array(changed)
+    return _compress(pa.table(columns).replace_schema_metadata({b"ao": _FORMAT}).combine_chunks())
+
+
+def decode(spec: TableSpec, payload: bytes | memoryview) -> ChangeSet:
+    """Return the change set that `encode` was given, its hashes computed again.
+
+    Columns added to the table since then come back as NULL.
+
+    Raises:
+        IntegrityError: The bytes are no payload.
+        ContractError: The payload holds a column that the table no longer has.
+    """
+    if not len(payload):
+        nothing = hashed(spec, spec.empty())
+        return ChangeSet(nothing, nothing, nothing, nothing)
+    table = _decompress(payload)
+    lost = [n.removeprefix(_BEFORE) for n in table.column_names if n.startswith(_BEFORE)]
+    lost = [name for name in lost if name not in spec.column_names]
+    if lost:
+        raise ContractError(f"{spec.name}: the bundle holds columns {lost} that the table has lost since; it cannot be replayed")
+    operations = table.column("ao_operation").to_numpy()
+    before, after = _images(spec, table, operations)
+    inserts, updates, deletes = (np.flatnonzero(operations == code) for code in (INSERT, UPDATE, DELETE))
+    return ChangeSet(
+        inserted=hashed(spec, after.take(pa.array(inserts))),
+        updated_before=hashed(spec, before.take(pa.array(updates))),
+        updated_after=hashed(spec, after.take(pa.array(updates))),
+        deleted=hashed(spec, before.take(pa.array(deletes))),
+    )
+
+
+def payload_hash(payload: bytes | memoryview) -> str:
+    """Return the SHA-256 of the stored bytes, in hexadecimal."""
+    return hashlib.sha256(payload).hexdigest()
+
+
+def hashed(spec: TableSpec, table: pa.Table) -> HashedRows:
+    """Hash rows whose keys are known to be unique."""
+    return HashedRows(table, key_digests(spec, table), row_digests(spec, table))
+
+
+def _images(spec: TableSpec, table: pa.Table, operations: np.ndarray[tuple[int, ...], np.dtype[np.int8]]) -> tuple[pa.Table, pa.Table]:
+    rows = table.num_rows
+    changed: Words = table.column("ao_changed").to_numpy()
+    keys = [table.column(name).cast(spec.arrow_schema.field(name).type) for name in spec.key_names]
+    befores: list[pa.ChunkedArray | pa.Array] = []
+    afters: list[pa.ChunkedArray | pa.Array] = []
+    stored = [n.removeprefix(_BEFORE) for n in table.column_names if n.startswith(_BEFORE)]
+    bits = {name: position for position, name in enumerate(stored)}
+    for column in spec.columns:
+        target = spec.arrow_schema.field(column.name).type
+        if column.name not in bits:
+            befores.append(pa.nulls(rows, target))
+            afters.append(pa.nulls(rows, target))
+            continue
+        old = table.column(_BEFORE + column.name).cast(target)
+        new = table.column(_AFTER + column.name).cast(target)
+        is_kept = (operations == UPDATE) & ((changed >> np.uint64(bits[column.name])) & np.uint64(1) == 0)
+        befores.append(old)
+        afters.append(pc.if_else(pa.array(is_kept), old, new))
+    return pa.table([*keys, *befores], schema=spec.arrow_schema), pa.table([*keys, *afters], schema=spec.arrow_schema)
+
+
+def _differs(old: pa.ChunkedArray, new: pa.ChunkedArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Tell per row whether two cells differ; NULL equals NULL, and any float that hashes differently counts."""
+    equal = pc.fill_null(pc.equal(old, new), False)
+    both_null = pc.and_(pc.is_null(old), pc.is_null(new))
+    return ~pc.or_(equal, both_null).to_numpy()  # type: ignore[no-any-return]
+
+
+def _nulls(spec: TableSpec, rows: int) -> pa.Table:
+    return pa.table([pa.nulls(rows, field.type) for field in spec.arrow_schema], schema=spec.arrow_schema)
+
+
+def _compress(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    raw = sink.getvalue()
+    packed = pa.Codec("zstd", compression_level=ZSTD_LEVEL).compress(raw)
+    return raw.size.to_bytes(8, "little") + packed.to_pybytes()
+
+
+def _decompress(payload: bytes | memoryview) -> pa.Table:
+    size = int.from_bytes(payload[:8], "little")
+    if not 0 < size <= MAX_PAYLOAD_BYTES:
+        raise IntegrityError(f"payload claims {size} bytes; it is damaged")
+    try:
+        raw = pa.Codec("zstd").decompress(payload[8:], decompressed_size=size)
+        with ipc.open_stream(raw) as reader:
+            table = reader.read_all()
+            table.validate(full=True)
+            return table
+    except (pa.ArrowException, OSError) as error:
+        raise IntegrityError(f"payload cannot be unpacked: {error}") from error
