@@ -34,7 +34,7 @@ class Change:
         rows: A full listing (every row the table shall have) or only rows that are new or may have changed.
         is_full: Whether a stored row that is absent from `rows` shall go.
         deleted: Keys that shall go (partial changes only). Keys that are not stored are no error.
-        cursor: The collector's position that belongs to these rows; None keeps the stored one.
+        cursor: The collector's position that belongs to these rows; None keeps the stored one, an empty one clears it.
         quarantined: Refused records, stored in the same transaction.
         stats: Small JSON facts about the run (pages, drift, requests), kept in the bundle header.
     """

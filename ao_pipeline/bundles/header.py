@@ -101,3 +101,13 @@ def header_from(values: dict[str, Any]) -> BundleHeader:
 def layout_of(spec: TableSpec) -> str:
     """Return canonical JSON of a table's columns: what a migration changes."""
     return canonical_json([[c.name, c.type.value, c.name in spec.key_names] for c in spec.all_columns])
+
+
+def layout_fingerprint(layout: str) -> str:
+    """Return the short name of a layout that headers carry."""
+    return hashlib.sha256(layout.encode()).hexdigest()[:ID_LENGTH]
+
+
+def only_appends(old_layout: str, new_layout: str) -> bool:
+    """Tell whether the new layout is the old one, or has columns added at its end and nothing else."""
+    return new_layout == old_layout or new_layout.startswith(old_layout[:-1] + ",")

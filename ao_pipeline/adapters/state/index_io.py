@@ -1,0 +1,77 @@
+"""Load and store an asset's row index inside a commit."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from ao_pipeline.adapters.state.catalog import ROW_INDEX
+from ao_pipeline.adapters.state.model import Head
+from ao_pipeline.adapters.state.tables_io import TablesIo
+from ao_pipeline.bundles.changes import ChangeSet, hash_rows
+from ao_pipeline.bundles.index import DELTA_SHARE, MAX_DELTAS, IndexDelta, RowIndex
+from ao_pipeline.bundles.schema import TableSpec
+from ao_pipeline.errors import IntegrityError
+
+MAX_UNREAD_DELTAS = 256
+"""Deltas that partial commits may pile up; past that the index is dropped and rebuilt by the next full listing."""
+
+
+def load_index(connection: sa.Connection, tables: TablesIo, spec: TableSpec, head: Head) -> tuple[RowIndex, bool]:
+    """Return the index at `head`, and whether it deserves a new checkpoint.
+
+    Raises:
+        IntegrityError: Even an index built from the table itself does not add up to the head's state hash.
+    """
+    stored = connection.execute(
+        sa.select(ROW_INDEX.c.is_checkpoint, ROW_INDEX.c.entries)
+        .where(ROW_INDEX.c.asset == spec.asset)
+        .order_by(ROW_INDEX.c.seq)
+    ).all()
+    if stored and stored[0].is_checkpoint:
+        base = RowIndex.from_bytes(bytes(stored[0].entries))
+        deltas = [IndexDelta.from_bytes(bytes(row.entries)) for row in stored[1:]]
+        index = base.apply(deltas)
+        if index.state_hash.hex == head.state_hash:
+            is_heavy = sum(map(len, deltas)) * DELTA_SHARE > len(base) or len(deltas) > MAX_DELTAS
+            return index, bool(deltas) and is_heavy
+    index = RowIndex.build(spec, hash_rows(spec, tables.read(connection, spec)))
+    if index.state_hash.hex != head.state_hash:
+        raise IntegrityError(
+            f"{spec.name}: the table does not have the state that {spec.asset} recorded; it was changed outside the store. "
+            f"Run `ao verify {spec.asset}`",
+            table=spec.name,
+        )
+    return index, True
+
+
+def store_checkpoint(connection: sa.Connection, spec: TableSpec, *, seq: int, index: RowIndex) -> None:
+    """Replace everything stored for the asset by `index`, which stands for the state after bundle `seq`."""
+    drop_index(connection, spec)
+    connection.execute(
+        ROW_INDEX.insert().values(
+            asset=spec.asset, seq=seq, is_checkpoint=True, row_count=len(index), entries=index.to_bytes()
+        )
+    )
+
+
+def store_delta(connection: sa.Connection, spec: TableSpec, *, seq: int, changes: ChangeSet) -> None:
+    """Append one bundle's delta; without a checkpoint to stand on there is nothing to keep."""
+    counted = connection.execute(
+        sa.select(sa.func.count(), sa.func.min(ROW_INDEX.c.seq)).where(ROW_INDEX.c.asset == spec.asset)
+    ).one()
+    if counted[0] == 0:
+        return
+    if counted[0] > MAX_UNREAD_DELTAS:
+        drop_index(connection, spec)
+        return
+    delta = IndexDelta.of(spec, changes)
+    connection.execute(
+        ROW_INDEX.insert().values(
+            asset=spec.asset, seq=seq, is_checkpoint=False, row_count=len(delta), entries=delta.to_bytes()
+        )
+    )
+
+
+def drop_index(connection: sa.Connection, spec: TableSpec) -> None:
+    """Forget the asset's index; it is rebuilt when needed."""
+    connection.execute(ROW_INDEX.delete().where(ROW_INDEX.c.asset == spec.asset))

@@ -1,0 +1,166 @@
+"""The state store: one object through which everything else reads and changes state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from ao_pipeline import clock
+from ao_pipeline.adapters.state import history
+from ao_pipeline.adapters.state.catalog import HOLD, QUARANTINE
+from ao_pipeline.adapters.state.commit import Committer, Probe
+from ao_pipeline.adapters.state.cycles import CycleLog
+from ao_pipeline.adapters.state.database import Database
+from ao_pipeline.adapters.state.model import CommitStep, Head, Intent, Receipt, RevertPlan, Writer
+from ao_pipeline.adapters.state.postgres_io import PostgresIo
+from ao_pipeline.adapters.state.revert import Reverter
+from ao_pipeline.adapters.state.sqlite_io import SqliteIo
+from ao_pipeline.adapters.state.tables_io import TablesIo
+from ao_pipeline.adapters.state.verify import Finding, verify_asset
+from ao_pipeline.bundles.changes import Change, ChangeSet
+from ao_pipeline.bundles.header import BundleHeader
+from ao_pipeline.bundles.schema import TableSpec
+from ao_pipeline.cycle import Cycle
+from ao_pipeline.errors import UnknownNameError
+
+
+def _no_probe(_step: CommitStep) -> None:
+    """Do nothing: only fault tests look into a commit."""
+
+
+class StateStore:
+    """Managed tables, their bundles, holds, quarantine and cycle records.
+
+    Args:
+        database: Where they live; migrated to head.
+        specs: Every managed table.
+        probe: Called at each step inside a commit; for fault tests.
+    """
+
+    def __init__(self, database: Database, specs: Iterable[TableSpec], *, probe: Probe = _no_probe) -> None:
+        self.database = database
+        self.specs: Mapping[str, TableSpec] = {spec.asset: spec for spec in specs}
+        self._by_table = {spec.name: spec for spec in self.specs.values()}
+        self.tables: TablesIo = SqliteIo() if database.is_sqlite else PostgresIo()
+        self._committer = Committer(database, self.tables, probe)
+        self._reverter = Reverter(database, self.tables, self._committer)
+        self.cycles = CycleLog(database)
+
+    def spec(self, name: str) -> TableSpec:
+        """Return the spec of an asset key or table name.
+
+        Raises:
+            UnknownNameError: There is no such asset.
+        """
+        found = self.specs.get(name) or self._by_table.get(name)
+        if found is None:
+            raise UnknownNameError(f"{name!r} is not an asset with a table; there are: {', '.join(sorted(self.specs))}")
+        return found
+
+    def begin(self, intent: Intent) -> Writer:
+        """See `Committer.begin`."""
+        return self._committer.begin(intent)
+
+    def commit(self, writer: Writer, change: Change) -> Receipt:
+        """See `Committer.commit`."""
+        return self._committer.commit(writer, change)
+
+    def plan_revert(self, spec: TableSpec, to: Cycle) -> RevertPlan:
+        """See `Reverter.plan`."""
+        return self._reverter.plan(spec, to)
+
+    def revert(self, intent: Intent) -> Receipt:
+        """See `Reverter.restore`."""
+        return self._reverter.restore(intent)
+
+    def read(self, name: str) -> pa.Table:
+        """Return every row of a managed table, in no particular order."""
+        spec = self.spec(name)
+        with self.database.read() as connection:
+            return self.tables.read(connection, spec)
+
+    def read_keys(self, name: str) -> pa.Table:
+        """Return the keys of every row of a managed table."""
+        spec = self.spec(name)
+        keys_only = TableSpec(asset=spec.asset, key=spec.key, columns=(), row=spec.row)
+        with self.database.read() as connection:
+            return self.tables.read(connection, keys_only)
+
+    def head(self, asset: str) -> Head | None:
+        """Return where an asset stands, None before its first bundle."""
+        with self.database.read() as connection:
+            return history.read_head(connection, asset)
+
+    def heads(self) -> dict[str, Head]:
+        """Return every asset's head."""
+        with self.database.read() as connection:
+            return history.read_heads(connection)
+
+    def cursor(self, asset: str) -> dict[str, Any] | None:
+        """Return the collector position that belongs to the stored rows."""
+        head = self.head(asset)
+        return None if head is None or not head.cursor else dict(json.loads(head.cursor))
+
+    def bundles(
+        self, *, asset: str | None = None, cycle: Cycle | None = None, limit: int = 50
+    ) -> list[BundleHeader]:
+        """Return bundle headers, the newest first."""
+        with self.database.read() as connection:
+            return history.read_bundles(connection, asset=asset, cycle=cycle, limit=limit)
+
+    def bundle(self, name: str) -> BundleHeader:
+        """Return the bundle whose id starts with `name`."""
+        with self.database.read() as connection:
+            return history.find_bundle(connection, name)
+
+    def changes(self, header: BundleHeader) -> ChangeSet:
+        """Return the rows that a bundle changed."""
+        with self.database.read() as connection:
+            return history.read_changes(connection, self.spec(header.asset), header)
+
+    def verify(self, asset: str, *, progress: Callable[[str], None] | None = None) -> list[Finding]:
+        """Return what is wrong with an asset's table and chain; empty when all is well."""
+        spec = self.spec(asset)
+        with self.database.read() as connection:
+            return verify_asset(connection, self.tables, spec)
+
+    def holds(self) -> dict[str, str]:
+        """Return the reason of each hold, by asset."""
+        with self.database.read() as connection:
+            return {row.asset: row.reason for row in connection.execute(sa.select(HOLD).order_by(HOLD.c.asset))}
+
+    def hold(self, asset: str, *, reason: str, actor: str) -> None:
+        """Keep the asset from being computed until released. A second hold keeps the first reason."""
+        self.spec(asset)
+        with self.database.write() as connection:
+            if connection.execute(sa.select(HOLD).where(HOLD.c.asset == asset)).first() is None:
+                since = clock.to_micros(clock.utc_now())
+                connection.execute(HOLD.insert().values(asset=asset, reason=reason, actor=actor, since_us=since))
+
+    def release(self, asset: str) -> bool:
+        """End a hold; tell whether there was one."""
+        with self.database.write() as connection:
+            return connection.execute(HOLD.delete().where(HOLD.c.asset == asset)).rowcount > 0
+
+    def quarantine(self, *, asset: str | None = None, status: str = "open", limit: int = 50) -> list[dict[str, Any]]:
+        """Return refused records, the newest first."""
+        query = sa.select(QUARANTINE).where(QUARANTINE.c.status == status)
+        if asset is not None:
+            query = query.where(QUARANTINE.c.asset == asset)
+        with self.database.read() as connection:
+            rows = connection.execute(query.order_by(QUARANTINE.c.last_cycle.desc(), QUARANTINE.c.record_hash).limit(limit))
+            return [dict(row._mapping) for row in rows]
+
+    def quarantine_counts(self) -> dict[str, int]:
+        """Return the number of open refused records, by asset."""
+        query = sa.select(QUARANTINE.c.asset, sa.func.count()).where(QUARANTINE.c.status == "open").group_by(QUARANTINE.c.asset)
+        with self.database.read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def close(self) -> None:
+        """Close the database connections."""
+        self.database.close()
