@@ -1,0 +1,311 @@
+"""Asana's API: compact records unless `opt_fields` asks, offset tokens that age, tasks by project or by assignee."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ao_pipeline.clock import from_micros, to_iso, to_micros
+from ao_pipeline.sandbox.replies import RefusedError, decode_token, encode_token, join_objects, json_reply, text_reply
+from ao_pipeline.sandbox.site import Site, bearer, endpoint
+from ao_pipeline.sandbox.world.records import Collection, Json, Record
+from ao_pipeline.settings import SANDBOX_PATHS
+
+BASE: Final = SANDBOX_PATHS["asana"]
+_OFFSET_LASTS_MICROS: Final = 30 * 60 * 1_000_000
+_UNPAGED_CAP: Final = 1000
+_COMPACT: Final = ("gid", "resource_type", "name", "resource_subtype", "created_by")
+Tree = dict[str, Any]
+
+
+def asana_error(status: int, message: str) -> RefusedError:
+    """Return Asana's refusal; raise it."""
+    error = {"message": message}
+    if status != 401:
+        error["help"] = "For more information on API status codes and how to handle them, read the docs on errors."
+    return RefusedError(json_reply({"errors": [error]}, status=status))
+
+
+def _check(site: Site, request: Request) -> None:
+    if bearer(request) != site.options.asana_token:
+        raise asana_error(401, "Not Authorized")
+
+
+@lru_cache(maxsize=256)
+def _parse_fields(opt_fields: str) -> Tree:
+    tree: Tree = {}
+    for path in opt_fields.split(","):
+        node = tree
+        for name in path.strip().removeprefix("this.").split("."):
+            node = node.setdefault(name, {}) if name else node
+    return tree
+
+
+def project_fields(data: Json, tree: Tree) -> Json:
+    """Return the asked fields; `gid` always comes along, a nested object without asked fields is a reference."""
+    shown: Json = {"gid": data["gid"]} if "gid" in data else {}
+    for name, below in tree.items():
+        if name not in data:
+            continue
+        value = data[name]
+        if isinstance(value, dict):
+            shown[name] = _nested(value, below)
+        elif isinstance(value, list):
+            shown[name] = [_nested(item, below) if isinstance(item, dict) else item for item in value]
+        else:
+            shown[name] = value
+    return shown
+
+
+def _nested(value: Json, below: Tree) -> Json:
+    if below:
+        return project_fields(value, below)
+    if "gid" in value:
+        return {key: value[key] for key in ("gid", "resource_type") if key in value}
+    return {key: _nested(item, {}) if isinstance(item, dict) else item for key, item in value.items()}
+
+
+def _viewer(request: Request, *, full: bool = False) -> tuple[str, Callable[[Json], Json]]:
+    opt_fields = request.query_params.get("opt_fields", "")
+    if opt_fields:
+        tree = _parse_fields(opt_fields)
+        return opt_fields, lambda data: project_fields(data, tree)
+    if full:
+        return "full", lambda data: data
+    return "compact", lambda data: {key: data[key] for key in _COMPACT if key in data}
+
+
+def _listing(site: Site, request: Request, records: Sequence[Record], *, path: str, pages: bool = True) -> Response:
+    """Answer one page of records sorted by key."""
+    variant, view = _viewer(request)
+    raw_limit = request.query_params.get("limit")
+    if raw_limit is None or not pages:
+        rows = join_objects(record.text(variant, view) for record in records[:_UNPAGED_CAP])
+        return text_reply(f'{{"data":{rows}}}')
+    if not raw_limit.isdigit() or not 1 <= int(raw_limit) <= 100:
+        raise asana_error(400, "limit: Must be between 1 and 100.")
+    limit, now = int(raw_limit), site.clock.micros()
+    start = _start(request, records, now)
+    page = records[start : start + limit]
+    rows = join_objects(record.text(variant, view) for record in page)
+    if start + limit >= len(records):
+        return text_reply(f'{{"data":{rows},"next_page":null}}')
+    offset = encode_token("asana", page[-1].key, now)
+    uri = f"{request.base_url}{BASE[1:]}{path}?limit={limit}&offset={offset}"
+    return text_reply(
+        f'{{"data":{rows},"next_page":{{"offset":"{offset}","path":"{path}?limit={limit}&offset={offset}","uri":"{uri}"}}}}'
+    )
+
+
+def _start(request: Request, records: Sequence[Record], now: int) -> int:
+    offset = request.query_params.get("offset")
+    if offset is None:
+        return 0
+    values = decode_token(offset)
+    if values is None or len(values) != 3 or values[0] != "asana":
+        raise asana_error(400, "offset: Your pagination token is invalid.")
+    if now - values[2] > _OFFSET_LASTS_MICROS:
+        raise asana_error(400, "offset: Your pagination token has expired.")
+    last = str(values[1])
+    return next((place for place, record in enumerate(records) if record.key > last), len(records))
+
+
+def _instant(request: Request, name: str) -> int | None:
+    raw = request.query_params.get(name)
+    if not raw:
+        return None
+    if raw == "now":
+        return to_micros(request.app.state.site.clock.now())
+    try:
+        moment = datetime.fromisoformat(raw.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise asana_error(400, f"{name}: Not a valid ISO 8601 date or time: {raw}") from error
+    return to_micros(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
+
+
+def _by_project(collection: Collection) -> dict[str, list[Record]]:
+    index: dict[str, list[Record]] = {}
+    for record in collection.in_order():
+        for project in record.data["projects"]:
+            if record.data["parent"] is None:
+                index.setdefault(project["gid"], []).append(record)
+    return index
+
+
+def _by_assignee(collection: Collection) -> dict[str, list[Record]]:
+    index: dict[str, list[Record]] = {}
+    for record in collection.in_order():
+        if record.data["assignee"] is not None:
+            index.setdefault(record.data["assignee"]["gid"], []).append(record)
+    return index
+
+
+def _by_parent(collection: Collection) -> dict[str, list[Record]]:
+    index: dict[str, list[Record]] = {}
+    for record in collection.in_order():
+        if record.data["parent"] is not None:
+            index.setdefault(record.data["parent"]["gid"], []).append(record)
+    return index
+
+
+def _filtered(request: Request, records: list[Record]) -> list[Record]:
+    modified_since, completed_since = _instant(request, "modified_since"), _instant(request, "completed_since")
+    if modified_since is not None:
+        records = [record for record in records if record.at >= modified_since]
+    if completed_since is not None:
+        limit = to_iso(from_micros(completed_since))
+        records = [
+            record for record in records if not record.data["completed"] or str(record.data["completed_at"]) >= limit
+        ]
+    return records
+
+
+def _require(collection: Collection, gid: str, kind: str) -> Record:
+    record = collection.records.get(gid)
+    if record is None:
+        raise asana_error(404, f"{kind}: Unknown object: {gid}")
+    return record
+
+
+def _workspace(site: Site, gid: str) -> None:
+    if gid != site.options.asana_workspace_gid:
+        raise asana_error(404, f"workspace: Unknown object: {gid}")
+
+
+async def list_workspaces(site: Site, request: Request) -> Response:
+    """GET /workspaces."""
+    _check(site, request)
+    data = {
+        "gid": site.options.asana_workspace_gid,
+        "resource_type": "workspace",
+        "name": "Agency",
+        "is_organization": True,
+    }
+    return _listing(site, request, [Record(data["gid"], data, at=0, sequence=0)], path="/workspaces")
+
+
+async def list_users(site: Site, request: Request) -> Response:
+    """GET /users and /workspaces/{gid}/users; the latter has no `next_page`, even with a limit."""
+    _check(site, request)
+    gid = request.path_params.get("gid")
+    _workspace(site, gid or request.query_params.get("workspace", site.options.asana_workspace_gid))
+    path = "/users" if gid is None else f"/workspaces/{gid}/users"
+    return _listing(site, request, site.world()["users"].in_order(), path=path, pages=gid is None)
+
+
+async def list_projects(site: Site, request: Request) -> Response:
+    """GET /projects and /workspaces/{gid}/projects."""
+    _check(site, request)
+    gid = request.path_params.get("gid")
+    _workspace(site, gid or request.query_params.get("workspace", site.options.asana_workspace_gid))
+    records = site.world()["projects"].in_order()
+    archived = request.query_params.get("archived")
+    if archived is not None:
+        records = [record for record in records if record.data["archived"] == (archived.lower() == "true")]
+    return _listing(site, request, records, path="/projects" if gid is None else f"/workspaces/{gid}/projects")
+
+
+async def list_tasks(site: Site, request: Request) -> Response:
+    """GET /tasks: by project, or by assignee and workspace."""
+    _check(site, request)
+    query, tasks = request.query_params, site.world()["tasks"]
+    if "project" in query:
+        _require(site.world()["projects"], query["project"], "project")
+        records = tasks.view("by_project", lambda: _by_project(tasks)).get(query["project"], [])
+    elif "assignee" in query and "workspace" in query:
+        _workspace(site, query["workspace"])
+        known = {member.asana_gid for member in site.agency.members}
+        if query["assignee"] not in known:
+            raise asana_error(400, f"assignee: Not a recognized ID: {query['assignee']}")
+        records = tasks.view("by_assignee", lambda: _by_assignee(tasks)).get(query["assignee"], [])
+    else:
+        raise asana_error(400, "You should specify one of workspace, project, tag, section, user_task_list.")
+    return _listing(site, request, _filtered(request, records), path="/tasks")
+
+
+async def list_project_tasks(site: Site, request: Request) -> Response:
+    """GET /projects/{gid}/tasks."""
+    _check(site, request)
+    gid, tasks = request.path_params["gid"], site.world()["tasks"]
+    _require(site.world()["projects"], gid, "project")
+    records = tasks.view("by_project", lambda: _by_project(tasks)).get(gid, [])
+    return _listing(site, request, _filtered(request, records), path=f"/projects/{gid}/tasks")
+
+
+async def list_subtasks(site: Site, request: Request) -> Response:
+    """GET /tasks/{gid}/subtasks."""
+    _check(site, request)
+    gid, tasks = request.path_params["gid"], site.world()["tasks"]
+    _require(tasks, gid, "task")
+    records = tasks.view("by_parent", lambda: _by_parent(tasks)).get(gid, [])
+    return _listing(site, request, records, path=f"/tasks/{gid}/subtasks")
+
+
+async def list_sections(site: Site, request: Request) -> Response:
+    """GET /projects/{gid}/sections."""
+    _check(site, request)
+    gid = request.path_params["gid"]
+    _require(site.world()["projects"], gid, "project")
+    sections = next((project.sections for project in site.agency.projects if project.gid == gid), ())
+    records = [
+        Record(key, {"gid": key, "resource_type": "section", "name": title, "project": {"gid": gid}}, at=0, sequence=0)
+        for key, title in sections
+    ]
+    return _listing(site, request, records, path=f"/projects/{gid}/sections")
+
+
+async def list_stories(site: Site, request: Request) -> Response:
+    """GET /tasks/{gid}/stories: a system story without author, and one of the completion."""
+    _check(site, request)
+    task = _require(site.world()["tasks"], request.path_params["gid"], "task").data
+    wanted = [("1", task["created_at"], "added", "added this task", None)]
+    if task["completed"]:
+        wanted.append(("2", task["completed_at"], "marked_complete", "marked this task complete", task["assignee"]))
+    records = []
+    for place, at, subtype, text, author in wanted:
+        gid = f"14{task['gid'][2:]}{place}"
+        story = {
+            "gid": gid,
+            "resource_type": "story",
+            "created_at": at,
+            "resource_subtype": subtype,
+            "text": text,
+            "type": "system",
+        }
+        records.append(Record(gid, {**story, "created_by": author}, at=0, sequence=0))
+    return _listing(site, request, records, path=f"/tasks/{task['gid']}/stories")
+
+
+async def get_object(site: Site, request: Request) -> Response:
+    """GET /tasks/{gid}, /projects/{gid} or /users/{gid}: the full record."""
+    _check(site, request)
+    kind = request.url.path.removeprefix(BASE).split("/")[1]
+    record = _require(site.world()[kind], request.path_params["gid"], kind[:-1])
+    variant, view = _viewer(request, full=True)
+    return text_reply(f'{{"data":{record.text(variant, view)}}}')
+
+
+ROUTES: Final = [
+    Route(BASE + path, endpoint(handler))
+    for path, handler in (
+        ("/tasks", list_tasks),
+        ("/projects/{gid}/tasks", list_project_tasks),
+        ("/tasks/{gid}", get_object),
+        ("/tasks/{gid}/subtasks", list_subtasks),
+        ("/tasks/{gid}/stories", list_stories),
+        ("/projects", list_projects),
+        ("/projects/{gid}", get_object),
+        ("/projects/{gid}/sections", list_sections),
+        ("/users", list_users),
+        ("/users/{gid}", get_object),
+        ("/workspaces", list_workspaces),
+        ("/workspaces/{gid}/users", list_users),
+        ("/workspaces/{gid}/projects", list_projects),
+    )
+]
