@@ -1,0 +1,55 @@
+"""Asana users and projects: small, without a filter for changes, so listed in full each time."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ao_pipeline.adapters.sources.http import Params, SourceClient
+from ao_pipeline.adapters.sources.outcome import full_listing
+from ao_pipeline.adapters.sources.request import CollectionRequest
+from ao_pipeline.adapters.sources.walk import asana_records
+from ao_pipeline.collect.batch import Batch
+from ao_pipeline.collect.contracts import asana as contracts
+from ao_pipeline.collect.parse.asana import parse_project, parse_user
+from ao_pipeline.collect.result import Collected, Drift
+from ao_pipeline.collect.tables import RAW_ASANA_PROJECTS, RAW_ASANA_USERS
+
+PAGE_SIZE: Final = 100
+"""Asana's largest page."""
+
+
+def collect_users(request: CollectionRequest) -> Collected:
+    """Collect `raw/asana_users`."""
+    drift = Drift()
+    batch = Batch(RAW_ASANA_USERS, contracts.USER, parse_user, drift)
+    with request.open("asana") as client:
+        for record in list_users(client, request, fields=contracts.USER_FIELDS):
+            batch.add(record)
+        cursor = {"generation": request.generation() + 1}
+        return full_listing(request, client, RAW_ASANA_USERS, batch, cursor=cursor, drift=drift)
+
+
+def collect_projects(request: CollectionRequest) -> Collected:
+    """Collect `raw/asana_projects`, archived ones included."""
+    drift = Drift()
+    batch = Batch(RAW_ASANA_PROJECTS, contracts.PROJECT, parse_project, drift)
+    with request.open("asana") as client:
+        for record in list_projects(client, request, fields=contracts.PROJECT_FIELDS):
+            key = batch.add(record)
+            color = (record.get("current_status") or {}).get("color") if key else None
+            if isinstance(color, str) and color not in contracts.STATUS_COLORS:
+                drift.add(f"asana.project.unknown_value:status_color={color[:64]}")
+        cursor = {"generation": request.generation() + 1}
+        return full_listing(request, client, RAW_ASANA_PROJECTS, batch, cursor=cursor, drift=drift)
+
+
+def list_users(client: SourceClient, request: CollectionRequest, *, fields: str) -> list[dict[str, Any]]:
+    """Return every user of the workspace."""
+    params: Params = {"workspace": request.settings.asana_workspace_gid, "limit": PAGE_SIZE, "opt_fields": fields}
+    return asana_records(client, contracts.USERS_PAGE, "/users", params)
+
+
+def list_projects(client: SourceClient, request: CollectionRequest, *, fields: str) -> list[dict[str, Any]]:
+    """Return every project of the workspace; without `archived` Asana lists both kinds."""
+    params: Params = {"workspace": request.settings.asana_workspace_gid, "limit": PAGE_SIZE, "opt_fields": fields}
+    return asana_records(client, contracts.PROJECTS_PAGE, "/projects", params)

@@ -1,0 +1,205 @@
+"""Asana tasks: listed by project and by assignee, subtasks through their parents, deletions by comparing keys once a day.
+
+1. A key vanishes only after a complete listing of keys (`test_a_failed_project_deletes_nothing`).
+2. A task in two projects is one row (`test_the_first_collection_equals_the_truth`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+from urllib.parse import quote
+
+from ao_pipeline.adapters.sources.asana import PAGE_SIZE, list_projects, list_users
+from ao_pipeline.adapters.sources.http import Params, SourceClient, name_culprit
+from ao_pipeline.adapters.sources.outcome import absent_keys, collected, full_listing, key_table, next_cursor
+from ao_pipeline.adapters.sources.request import CollectionRequest
+from ao_pipeline.adapters.sources.walk import asana_records
+from ao_pipeline.clock import to_iso
+from ao_pipeline.collect.batch import Batch
+from ao_pipeline.collect.contracts import asana as contracts
+from ao_pipeline.collect.overlap import drop_seen, remember
+from ao_pipeline.collect.parse.asana import parse_task
+from ao_pipeline.collect.result import Collected, Cursor, Drift
+from ao_pipeline.collect.tables import RAW_ASANA_TASKS
+from ao_pipeline.collect.volume import check_volume
+from ao_pipeline.errors import AoError, ContractError
+
+RECONCILE_EVERY: Final = timedelta(hours=24)
+"""How long a deleted task may stay: Asana's change filter does not show deletions, so all keys are listed again."""
+
+MAX_SUBTASK_DEPTH: Final = 6
+"""Asana nests subtasks five deep; deeper is a loop."""
+
+_KEY_FIELDS: Final = "num_subtasks"
+
+
+@dataclass
+class _Reading:
+    """One collection under way."""
+
+    client: SourceClient
+    request: CollectionRequest
+    batch: Batch
+    listed: set[str] = field(default_factory=set)
+    """Every gid that was seen, quarantined ones included."""
+
+
+def collect_tasks(request: CollectionRequest) -> Collected:
+    """Collect `raw/asana_tasks`: in full without a cursor, else what changed since its watermark."""
+    drift = Drift()
+    batch = Batch(RAW_ASANA_TASKS, contracts.TASK, parse_task, drift)
+    with request.open("asana") as client:
+        reading = _Reading(client, request, batch)
+        listings = _listings(reading)
+        cursor = request.cursor
+        if not cursor or "watermark" not in cursor:
+            return _collect_all(reading, listings, drift)
+        changed = _list_tasks(reading, listings, contracts.TASK_FIELDS, modified_since=str(cursor["watermark"]))
+        _walk_subtasks(reading, _parents(changed))
+        deleted = None
+        reconciled_at = str(cursor["reconciled_at"])
+        if request.now - datetime.fromisoformat(reconciled_at) >= RECONCILE_EVERY:
+            deleted = _reconcile(reading, listings)
+            reconciled_at = to_iso(request.now)
+        rows = batch.table()
+        fresh = drop_seen(rows, key="task_gid", seen=cursor.get("seen", {}))
+        return collected(
+            client,
+            RAW_ASANA_TASKS,
+            fresh,
+            cursor=_cursor(reading, rows, generation=request.generation(), reconciled_at=reconciled_at),
+            drift=drift,
+            deleted=deleted,
+            quarantined=batch.quarantined,
+        )
+
+
+def _collect_all(reading: _Reading, listings: list[Params], drift: Drift) -> Collected:
+    found = _list_tasks(reading, listings, contracts.TASK_FIELDS, modified_since=None)
+    _walk_subtasks(reading, _parents(found))
+    request = reading.request
+    cursor = _cursor(
+        reading, reading.batch.table(), generation=request.generation() + 1, reconciled_at=to_iso(request.now)
+    )
+    return full_listing(request, reading.client, RAW_ASANA_TASKS, reading.batch, cursor=cursor, drift=drift)
+
+
+def _cursor(reading: _Reading, rows: Any, *, generation: int, reconciled_at: str) -> Cursor:
+    watermark = reading.request.watermark(reading.client.first_server_time)
+    cursor = {
+        "generation": generation,
+        "watermark": to_iso(watermark),
+        "reconciled_at": reconciled_at,
+        "seen": remember(rows, key="task_gid", changed_at="modified_at", since=watermark),
+    }
+    return next_cursor(reading.request, reading.batch, cursor, empty={"generation": 0})
+
+
+def _listings(reading: _Reading) -> list[Params]:
+    """Return the filters that together reach every task that is in a project or has an assignee."""
+    workspace = reading.request.settings.asana_workspace_gid
+    projects = list_projects(reading.client, reading.request, fields="gid")
+    users = list_users(reading.client, reading.request, fields="gid")
+    return [
+        *({"project": project["gid"]} for project in projects),
+        *({"assignee": user["gid"], "workspace": workspace} for user in users),
+    ]
+
+
+def _list_tasks(
+    reading: _Reading, listings: list[Params], fields: str, *, modified_since: str | None
+) -> list[dict[str, Any]]:
+    """Read all listings on several threads; add full records to the batch on this one."""
+    extra: Params = {"modified_since": modified_since} if modified_since else {}
+
+    def read(listing: Params) -> list[dict[str, Any]]:
+        try:
+            return asana_records(
+                reading.client,
+                contracts.TASKS_PAGE,
+                "/tasks",
+                {**listing, **extra, "limit": PAGE_SIZE, "opt_fields": fields},
+            )
+        except AoError as error:
+            culprit = f"project {listing['project']}" if "project" in listing else f"assignee {listing['assignee']}"
+            raise name_culprit(error, culprit) from error
+
+    found: dict[str, dict[str, Any]] = {}
+    for records in reading.client.each(read, listings):
+        for record in records:
+            found[record["gid"]] = record
+    if fields == contracts.TASK_FIELDS:
+        _add(reading, found.values())
+    reading.listed.update(found)
+    return list(found.values())
+
+
+def _walk_subtasks(reading: _Reading, parents: list[str]) -> None:
+    """Read the subtasks of `parents`, level by level, with all their fields."""
+    walked: set[str] = set()
+    for _ in range(MAX_SUBTASK_DEPTH):
+        parents = [gid for gid in parents if gid not in walked]
+        if not parents:
+            return
+        walked.update(parents)
+        found: list[dict[str, Any]] = []
+        for records in reading.client.each(lambda gid: _read_subtasks(reading, gid), parents):
+            found.extend(records)
+        _add(reading, found)
+        reading.listed.update(record["gid"] for record in found)
+        parents = _parents(found)
+    if parents:
+        raise ContractError(f"asana.subtasks.list: subtasks nest deeper than {MAX_SUBTASK_DEPTH} levels; refused")
+
+
+def _read_subtasks(reading: _Reading, gid: str) -> list[dict[str, Any]]:
+    params: Params = {"limit": PAGE_SIZE, "opt_fields": contracts.TASK_FIELDS}
+    try:
+        return asana_records(reading.client, contracts.SUBTASKS_PAGE, f"/tasks/{quote(gid, safe='')}/subtasks", params)
+    except AoError as error:
+        if error.details.get("status") == 404:
+            return []  # Deleted since it was listed; its subtasks went with it.
+        raise name_culprit(error, f"task {gid}") from error
+
+
+def _reconcile(reading: _Reading, listings: list[Params]) -> Any:
+    """List every key, fetch rows that the store lacks, and return the stored keys that are gone."""
+    known = _list_tasks(reading, listings, _KEY_FIELDS, modified_since=None)
+    _walk_subtasks(reading, _parents(known))
+    stored = reading.request.stored_keys()
+    check_volume(stored.num_rows, len(reading.listed), what=RAW_ASANA_TASKS.name)
+    stored_gids = set(stored.column("task_gid").to_pylist())
+    have = stored_gids | {key[0] for key in reading.batch.keys | reading.batch.quarantined_keys}
+    missed = sorted(reading.listed - have)
+    _add(reading, [record for record in reading.client.each(lambda gid: _read_task(reading, gid), missed) if record])
+    return absent_keys(RAW_ASANA_TASKS, stored, key_table(RAW_ASANA_TASKS, ((gid,) for gid in reading.listed)))
+
+
+def _read_task(reading: _Reading, gid: str) -> dict[str, Any] | None:
+    params = {"opt_fields": contracts.TASK_FIELDS}
+    try:
+        answer = reading.client.get("asana.tasks.get", f"/tasks/{quote(gid, safe='')}", params)
+    except AoError as error:
+        if error.details.get("status") == 404:
+            return None
+        raise
+    record = answer.body.get("data") if isinstance(answer.body, dict) else None
+    if not isinstance(record, dict) or record.get("gid") != gid:
+        raise ContractError("asana.tasks.get: the answer has a foreign shape")
+    return record
+
+
+def _add(reading: _Reading, records: Iterable[dict[str, Any]]) -> None:
+    for record in records:
+        reading.batch.add(record)
+
+
+def _parents(records: Iterable[dict[str, Any]]) -> list[str]:
+    return [
+        record["gid"]
+        for record in records
+        if isinstance(count := record.get("num_subtasks"), int) and not isinstance(count, bool) and count > 0
+    ]

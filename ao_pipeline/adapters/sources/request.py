@@ -1,0 +1,75 @@
+"""What a collector is asked, and the client that it works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import pyarrow as pa
+
+from ao_pipeline import clock
+from ao_pipeline.adapters.sources.http import SourceClient, TokenProvider
+from ao_pipeline.adapters.sources.tokens import GOOGLE_SCOPES, FixedToken, GoogleTokens, XeroTokens
+from ao_pipeline.settings import Settings
+
+OVERLAP: Final = timedelta(minutes=10)
+"""How far a watermark lies before its request. Vendors index changes late; five minutes are the least that is advised."""
+
+
+@dataclass(frozen=True)
+class CollectionRequest:
+    """One collection to make.
+
+    Attributes:
+        settings: Addresses, credentials, limits.
+        cursor: What the last committed collection of this asset left; None asks for a full listing.
+        stored_keys: Reads the key columns of all stored rows; called only when absence has to be told from presence.
+        now: The cycle's end.
+        sleep: Waits; a test passes its own.
+        monotonic: Measures durations; a test passes its own.
+    """
+
+    settings: Settings
+    cursor: Mapping[str, Any] | None
+    stored_keys: Callable[[], pa.Table]
+    now: datetime
+    sleep: Callable[[float], None] = clock.sleep
+    monotonic: Callable[[], float] = clock.monotonic_seconds
+
+    def generation(self) -> int:
+        """Return the number of the listing that the cursor continues; 0 before the first."""
+        return int(self.cursor["generation"]) if self.cursor else 0
+
+    def watermark(self, server_time: datetime | None) -> datetime:
+        """Return where the next collection starts.
+
+        The earlier of the upstream's clock and the cycle's end, minus the overlap: a wrong clock of ours must not skip
+        changes, and a cycle that is caught up late reads a little more.
+        """
+        return min(self.now, server_time or self.now) - OVERLAP
+
+    def open(self, source: str) -> SourceClient:
+        """Return a client of `source`; the caller closes it."""
+        return SourceClient(
+            source,
+            settings=self.settings,
+            tokens=_tokens(source, self.settings, self.monotonic),
+            sleep=self.sleep,
+            monotonic=self.monotonic,
+            exact_numbers=source == "xero",
+        )
+
+
+def _tokens(source: str, settings: Settings, monotonic: Callable[[], float]) -> TokenProvider:
+    if source == "asana":
+        return FixedToken(settings.asana_token.get_secret_value())
+    if source == "xero":
+        return XeroTokens(settings, monotonic=monotonic)
+    return GoogleTokens(
+        settings.google_credentials_path,
+        GOOGLE_SCOPES[source],
+        default_subject=settings.google_subject,
+        monotonic=monotonic,
+    )

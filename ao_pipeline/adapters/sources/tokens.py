@@ -1,0 +1,244 @@
+"""Where tokens come from: Asana's is fixed, Google's and Xero's are fetched and cached until a minute before they end."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import google.auth.exceptions
+import google.auth.transport
+from google.oauth2 import service_account
+
+from ao_pipeline import clock
+from ao_pipeline.adapters.sources.classify import classify
+from ao_pipeline.adapters.sources.http import RawAnswer, Sender
+from ao_pipeline.errors import AuthError, ConfigError, ContractError, TransientError
+from ao_pipeline.settings import Settings
+
+EXPIRY_MARGIN_SECONDS: Final = 60.0
+"""A token is renewed this long before its end: clocks differ, and a request takes time."""
+
+_MAX_LIFETIME_SECONDS: Final = 86_400.0
+
+GOOGLE_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "gmail": ("https://www.googleapis.com/auth/gmail.readonly",),
+    "calendar": ("https://www.googleapis.com/auth/calendar.readonly",),
+    "chat": (
+        "https://www.googleapis.com/auth/chat.spaces.readonly",
+        "https://www.googleapis.com/auth/chat.messages.readonly",
+    ),
+}
+"""Read-only, and per source: a leaked token opens one of them."""
+
+XERO_SCOPES: Final = "accounting.invoices.read accounting.contacts.read"
+"""Applications made since March 2026 have these narrow scopes only."""
+
+
+class FixedToken:
+    """A token that never changes while a collection runs."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def headers(self, subject: str, send: Sender) -> dict[str, str]:
+        """Return the bearer header."""
+        return {"Authorization": f"Bearer {self._token}"}
+
+    def forget(self, subject: str) -> None:
+        """Do nothing: there is no other token."""
+
+
+@dataclass(frozen=True)
+class _Lease:
+    token: str
+    renew_at: float
+
+
+class _CachedTokens:
+    """One token per subject, fetched by one thread at a time."""
+
+    def __init__(self, fetch: Callable[[str, Sender], tuple[str, float]], monotonic: Callable[[], float]) -> None:
+        self._fetch = fetch
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._leases: dict[str, _Lease] = {}
+
+    def get(self, subject: str, send: Sender) -> str:
+        with self._lock:
+            lease = self._leases.get(subject)
+            if lease is None or self._monotonic() >= lease.renew_at:
+                # Counted from before the request, on a clock that no clock change moves.
+                asked_at = self._monotonic()
+                token, lifetime = self._fetch(subject, send)
+                lease = _Lease(token, asked_at + min(lifetime, _MAX_LIFETIME_SECONDS) - EXPIRY_MARGIN_SECONDS)
+                self._leases[subject] = lease
+            return lease.token
+
+    def forget(self, subject: str) -> None:
+        with self._lock:
+            self._leases.pop(subject, None)
+
+
+class GoogleTokens:
+    """Service-account tokens by domain-wide delegation: a subject is the user that is read."""
+
+    def __init__(
+        self,
+        credentials_file: Path,
+        scopes: tuple[str, ...],
+        *,
+        default_subject: str,
+        monotonic: Callable[[], float] = clock.monotonic_seconds,
+    ) -> None:
+        self._file = credentials_file
+        self._scopes = scopes
+        self._default_subject = default_subject
+        self._cache = _CachedTokens(self._fetch, monotonic)
+
+    def headers(self, subject: str, send: Sender) -> dict[str, str]:
+        """Return the bearer header of `subject`, or of the default one when it is empty."""
+        return {"Authorization": f"Bearer {self._cache.get(subject or self._default_subject, send)}"}
+
+    def forget(self, subject: str) -> None:
+        """Drop the cached token."""
+        self._cache.forget(subject or self._default_subject)
+
+    def _fetch(self, subject: str, send: Sender) -> tuple[str, float]:
+        transport = _GoogleTransport(send)
+        try:
+            info = json.loads(self._file.read_text(encoding="utf-8"))
+            credentials = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+                info, scopes=list(self._scopes), subject=subject
+            )
+        except (OSError, ValueError, google.auth.exceptions.MalformedError) as error:
+            raise ConfigError(
+                f"{self._file.name} is not a readable service-account file ({type(error).__name__});"
+                " set AO_GOOGLE_CREDENTIALS_FILE"
+            ) from None
+        try:
+            credentials.refresh(transport)
+        except google.auth.exceptions.GoogleAuthError as error:
+            # The error's text may quote the token endpoint's answer, so only its kind is passed on.
+            raise AuthError(
+                f"google refused a token for {subject} ({type(error).__name__}{transport.reason});"
+                " authorise the client id for the scope, and check that the user exists"
+            ) from None
+        if not credentials.token:
+            raise ContractError("google.token answered without an access token")
+        return credentials.token, transport.lifetime_seconds
+
+
+class _GoogleTransport(google.auth.transport.Request):
+    """google-auth's requests through our own sessions, time-outs and taxonomy."""
+
+    def __init__(self, send: Sender) -> None:
+        self._send = send
+        self.lifetime_seconds = 0.0
+        self.reason = ""
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        **_: Any,
+    ) -> _GoogleResponse:
+        raw = self._send(method, url, headers=headers or {}, data=body)
+        if raw.status != 200:
+            error = _token_error(raw, "google.token")
+            if isinstance(error, TransientError):
+                raise error  # Our retries are bounded by the budget; the library's own are not.
+            self.reason = f", {error.details['reason']}" if error.details.get("reason") else ""
+        else:
+            self.lifetime_seconds = _lifetime(raw)
+        return _GoogleResponse(raw)
+
+
+class _GoogleResponse(google.auth.transport.Response):
+    def __init__(self, raw: RawAnswer) -> None:
+        self._raw = raw
+
+    @property
+    def status(self) -> int:
+        return self._raw.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._raw.headers
+
+    @property
+    def data(self) -> bytes:
+        return self._raw.body
+
+
+class XeroTokens:
+    """Custom-connection tokens: client credentials, no refresh token, thirty minutes."""
+
+    def __init__(self, settings: Settings, *, monotonic: Callable[[], float] = clock.monotonic_seconds) -> None:
+        self._url = settings.upstream_url("xero_token")
+        secret = settings.xero_client_secret.get_secret_value()
+        self._basic = base64.b64encode(f"{settings.xero_client_id}:{secret}".encode()).decode()
+        self._tenant_id = settings.xero_tenant_id
+        self._cache = _CachedTokens(self._fetch, monotonic)
+
+    def headers(self, subject: str, send: Sender) -> dict[str, str]:
+        """Return the bearer header and the organisation's."""
+        return {"Authorization": f"Bearer {self._cache.get('', send)}", "xero-tenant-id": self._tenant_id}
+
+    def forget(self, subject: str) -> None:
+        """Drop the cached token."""
+        self._cache.forget("")
+
+    def _fetch(self, subject: str, send: Sender) -> tuple[str, float]:
+        raw = send(
+            "POST",
+            self._url,
+            headers={"Authorization": f"Basic {self._basic}", "Content-Type": "application/x-www-form-urlencoded"},
+            data=urlencode({"grant_type": "client_credentials", "scope": XERO_SCOPES}).encode(),
+        )
+        if raw.status != 200:
+            error = _token_error(raw, "xero.token")
+            raise error
+        document = _document(raw, "xero.token")
+        token = document.get("access_token")
+        if not isinstance(token, str) or not token:
+            raise ContractError("xero.token answered without an access token")
+        return token, _lifetime(raw)
+
+
+def _token_error(raw: RawAnswer, operation: str) -> Any:
+    error = classify(raw.status, raw.headers, raw.body, operation=operation, is_cursor_call=False, now=_now())
+    if isinstance(error, TransientError):
+        return error
+    # A token endpoint says 400 for wrong credentials: a human has to act, whatever the status.
+    reason = error.details.get("reason") or "no reason given"
+    return AuthError(f"{operation} answered {raw.status} ({reason}); renew the credentials", **error.details)
+
+
+def _document(raw: RawAnswer, operation: str) -> dict[str, Any]:
+    try:
+        document = json.loads(raw.body.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        raise TransientError(f"{operation} answered 200 with a body that is not JSON") from None
+    if not isinstance(document, dict):
+        raise ContractError(f"{operation} answered with a foreign shape")
+    return document
+
+
+def _lifetime(raw: RawAnswer) -> float:
+    value = _document(raw, "token").get("expires_in")
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and value is not None else 0.0
+
+
+def _now() -> datetime:
+    return clock.utc_now().astimezone(UTC)

@@ -1,0 +1,142 @@
+"""Xero contacts and invoices: pages in the order of change, since the server's time of the last collection.
+
+Xero deletes nothing that these listings hold: voided, deleted and archived are states of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from ao_pipeline.adapters.sources.http import SourceClient
+from ao_pipeline.adapters.sources.outcome import collected, full_listing, next_cursor
+from ao_pipeline.adapters.sources.request import OVERLAP, CollectionRequest
+from ao_pipeline.adapters.sources.walk import MAX_PAGES
+from ao_pipeline.bundles.schema import TableSpec
+from ao_pipeline.clock import to_iso
+from ao_pipeline.collect.batch import Batch, Record, Row
+from ao_pipeline.collect.contracts import xero as contracts
+from ao_pipeline.collect.contracts.contract import PageContract, RecordContract
+from ao_pipeline.collect.overlap import drop_seen, remember
+from ao_pipeline.collect.parse.xero import parse_contact, parse_invoice
+from ao_pipeline.collect.result import Collected, Drift
+from ao_pipeline.collect.tables import RAW_XERO_CONTACTS, RAW_XERO_INVOICES
+from ao_pipeline.collect.values import BadValueError, xero_instant
+from ao_pipeline.errors import ContractError, TransientError
+
+PAGE_SIZE: Final = 100
+"""Documented default. Larger pages work today but are not promised."""
+
+MAX_WALKS: Final = 3
+"""Walks of one listing. Rows that change while it is paged move to its end and pull others over a page border."""
+
+_FILTER_FORMAT: Final = "%Y-%m-%dT%H:%M:%S"
+
+
+@dataclass(frozen=True)
+class _Listing:
+    spec: TableSpec
+    page: PageContract
+    record: RecordContract
+    parse: Callable[[Record], Row]
+    path: str
+    params: dict[str, str | int]
+
+
+_CONTACTS: Final = _Listing(
+    RAW_XERO_CONTACTS,
+    contracts.CONTACTS_PAGE,
+    contracts.CONTACT,
+    parse_contact,
+    "/Contacts",
+    {"includeArchived": "true"},
+)
+_INVOICES: Final = _Listing(
+    RAW_XERO_INVOICES, contracts.INVOICES_PAGE, contracts.INVOICE, parse_invoice, "/Invoices", {}
+)
+
+
+def collect_contacts(request: CollectionRequest) -> Collected:
+    """Collect `raw/xero_contacts`, archived ones included."""
+    return _collect(request, _CONTACTS)
+
+
+def collect_invoices(request: CollectionRequest) -> Collected:
+    """Collect `raw/xero_invoices` of any type and status."""
+    return _collect(request, _INVOICES)
+
+
+def _collect(request: CollectionRequest, listing: _Listing) -> Collected:
+    spec, key = listing.spec, listing.spec.key_names[0]
+    since = request.cursor.get("watermark") if request.cursor else None
+    drift = Drift()
+    batch = Batch(spec, listing.record, listing.parse, drift)
+    with request.open("xero") as client:
+        records, server_time = _read_stable(client, listing, str(since) if since else None)
+        for record in records:
+            batch.add(record)
+        rows = batch.table()
+        # The server's clock, never the rows' own times: those are the documents' and lie years back on imports.
+        watermark = server_time - OVERLAP
+        new_cursor = {
+            "generation": request.generation() + (0 if since else 1),
+            "watermark": to_iso(watermark),
+            "seen": remember(rows, key=key, changed_at="updated_at", since=watermark),
+        }
+        cursor = next_cursor(request, batch, new_cursor, empty={"generation": 0})
+        if not since:
+            return full_listing(request, client, spec, batch, cursor=cursor, drift=drift)
+        seen = request.cursor.get("seen", {}) if request.cursor else {}
+        fresh = drop_seen(rows, key=key, seen=seen)
+        return collected(client, spec, fresh, cursor=cursor, drift=drift, quarantined=batch.quarantined)
+
+
+def _read_stable(client: SourceClient, listing: _Listing, since: str | None) -> tuple[list[dict[str, Any]], datetime]:
+    """Walk until the number of different records equals the upstream's own count.
+
+    Raises:
+        TransientError: The listing changed during each of `MAX_WALKS` walks.
+    """
+    first_time: datetime | None = None
+    for _ in range(MAX_WALKS):
+        records, server_time, item_count = _walk(client, listing, since)
+        first_time = first_time or server_time
+        if len(records) == item_count:
+            return list(records.values()), first_time
+    raise TransientError(
+        f"{listing.page.operation}: the listing changed during {MAX_WALKS} walks; the next cycle tries again"
+    )
+
+
+def _walk(
+    client: SourceClient, listing: _Listing, since: str | None
+) -> tuple[dict[str, dict[str, Any]], datetime, int]:
+    headers = {}
+    if since:
+        headers["If-Modified-Since"] = datetime.fromisoformat(since).strftime(_FILTER_FORMAT)
+    found: dict[str, dict[str, Any]] = {}
+    server_time: datetime | None = None
+    for page in range(1, MAX_PAGES + 1):
+        params = {**listing.params, "order": "UpdatedDateUTC ASC", "page": page, "pageSize": PAGE_SIZE}
+        answer = client.get(listing.page.operation, listing.path, params, headers=headers)
+        records = listing.page.records(answer.body)
+        client.count_page()
+        server_time = server_time or _server_time(answer.body, listing.page.operation)
+        for record in records:
+            found[record[listing.page.key_field]] = record
+        pagination = answer.body["pagination"]
+        if page >= pagination["pageCount"]:
+            return found, server_time, int(pagination["itemCount"])
+    raise ContractError(f"{listing.page.operation}: more than {MAX_PAGES} pages; the listing was refused")
+
+
+def _server_time(body: Any, operation: str) -> datetime:
+    try:
+        moment = xero_instant(body["DateTimeUTC"], "DateTimeUTC")
+    except BadValueError as error:
+        raise ContractError(f"{operation}: {error}; without the server's time there is no watermark") from error
+    if moment is None:
+        raise ContractError(f"{operation}: DateTimeUTC is empty; without the server's time there is no watermark")
+    return moment

@@ -1,0 +1,90 @@
+"""Asana: users, projects, tasks. The fields asked for are exactly the fields answered, so anything else is drift.
+
+Source: Asana API 1.0, `GET /users`, `/projects`, `/tasks`, `/tasks/{gid}/subtasks`; Apache-2.0 description.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ao_pipeline.collect.contracts.contract import (
+    BOOLEAN,
+    INTEGER,
+    KEY,
+    TEXT,
+    PageContract,
+    RecordContract,
+    list_of,
+    object_of,
+)
+
+_REFERENCE: Final = object_of(gid=TEXT)
+_COMPACT: Final = frozenset({"gid", "resource_type", "resource_subtype"})
+_PAGE_KEYS: Final = frozenset({"data", "next_page"})
+_NEXT_PAGE: Final = {"next_page": object_of(offset=KEY)}
+
+
+def _page(operation: str) -> PageContract:
+    return PageContract(operation, "data", "gid", is_empty_legal=False, known_keys=_PAGE_KEYS, extra=_NEXT_PAGE)
+
+
+USERS_PAGE: Final = _page("asana.users.list")
+PROJECTS_PAGE: Final = _page("asana.projects.list")
+TASKS_PAGE: Final = _page("asana.tasks.list")
+SUBTASKS_PAGE: Final = _page("asana.subtasks.list")
+
+USER: Final = RecordContract(
+    name="asana.user", key_field="gid", properties={"name": TEXT, "email": TEXT}, known_fields=_COMPACT
+)
+
+PROJECT: Final = RecordContract(
+    name="asana.project",
+    key_field="gid",
+    properties={
+        "name": TEXT,
+        "archived": BOOLEAN,
+        "owner": _REFERENCE,
+        "due_on": TEXT,
+        "current_status": object_of(color=TEXT),
+        "created_at": TEXT,
+        "modified_at": TEXT,
+        "permalink_url": TEXT,
+    },
+    known_fields=_COMPACT,
+)
+STATUS_COLORS: Final = frozenset({"green", "yellow", "red", "blue", "complete", "none"})
+"""Known `current_status.color`; others are kept."""
+
+TASK: Final = RecordContract(
+    name="asana.task",
+    key_field="gid",
+    properties={
+        "name": TEXT,
+        "notes": TEXT,
+        "completed": BOOLEAN,
+        "completed_at": TEXT,
+        "due_on": TEXT,
+        "due_at": TEXT,
+        "assignee": _REFERENCE,
+        "parent": _REFERENCE,
+        "num_subtasks": INTEGER,
+        "memberships": list_of(object_of(project=_REFERENCE, section=object_of(gid=TEXT, name=TEXT))),
+        "tags": list_of(object_of(name=TEXT)),
+        "custom_fields": list_of(object_of(gid=TEXT, name=TEXT, type=TEXT, display_value=TEXT)),
+        "created_at": TEXT,
+        "modified_at": TEXT,
+    },
+    known_fields=_COMPACT,
+    enums={
+        "resource_subtype": frozenset({"default_task", "milestone", "section", "approval", "custom"}),
+    },
+)
+
+USER_FIELDS: Final = "name,email"
+PROJECT_FIELDS: Final = "name,archived,owner.gid,due_on,current_status.color,created_at,modified_at,permalink_url"
+TASK_FIELDS: Final = (
+    "name,notes,completed,completed_at,due_on,due_at,assignee.gid,parent.gid,num_subtasks,"
+    "memberships.project.gid,memberships.section.gid,memberships.section.name,tags.name,"
+    "custom_fields.gid,custom_fields.name,custom_fields.type,custom_fields.display_value,created_at,modified_at"
+)
+"""`opt_fields` of each listing: without it Asana answers with a name and an id only."""

@@ -1,0 +1,180 @@
+"""Xero accounting: contacts and invoices. Absent fields are usual, null is not.
+
+Source: Xero Accounting API 2.0, `GET /Contacts`, `/Invoices`; MIT description.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ao_pipeline.collect.contracts.contract import (
+    BOOLEAN,
+    KEY,
+    NUMBER,
+    TEXT,
+    PageContract,
+    RecordContract,
+    list_of,
+    object_of,
+)
+
+_COUNT: Final = {"type": "integer", "minimum": 0}
+
+
+def _page(operation: str, items: str, key: str) -> PageContract:
+    return PageContract(
+        operation,
+        items,
+        key,
+        is_empty_legal=False,
+        known_keys=frozenset({"Id", "Status", "ProviderName", "DateTimeUTC", "pagination", "Warnings"}),
+        extra={
+            "DateTimeUTC": KEY,
+            "pagination": {
+                "type": "object",
+                "required": ["page", "pageCount", "itemCount"],
+                "properties": {"page": _COUNT, "pageCount": _COUNT, "itemCount": _COUNT},
+            },
+        },
+        # Without the paging block the lines are missing too, and without the server's time there is no watermark.
+        required=("pagination", "DateTimeUTC"),
+    )
+
+
+CONTACTS_PAGE: Final = _page("xero.contacts.list", "Contacts", "ContactID")
+INVOICES_PAGE: Final = _page("xero.invoices.list", "Invoices", "InvoiceID")
+
+CONTACT: Final = RecordContract(
+    name="xero.contact",
+    key_field="ContactID",
+    properties={
+        "Name": TEXT,
+        "EmailAddress": TEXT,
+        "ContactStatus": TEXT,
+        "IsCustomer": BOOLEAN,
+        "IsSupplier": BOOLEAN,
+        "DefaultCurrency": TEXT,
+        "MergedToContactID": TEXT,
+        "UpdatedDateUTC": TEXT,
+    },
+    known_fields=frozenset(
+        [
+            "ContactNumber",
+            "AccountNumber",
+            "FirstName",
+            "LastName",
+            "CompanyNumber",
+            "ContactPersons",
+            "BankAccountDetails",
+            "TaxNumber",
+            "TaxNumberType",
+            "AccountsReceivableTaxType",
+            "AccountsPayableTaxType",
+            "Addresses",
+            "Phones",
+            "SalesDefaultLineAmountType",
+            "PurchasesDefaultLineAmountType",
+            "XeroNetworkKey",
+            "SalesDefaultAccountCode",
+            "PurchasesDefaultAccountCode",
+            "SalesTrackingCategories",
+            "PurchasesTrackingCategories",
+            "TrackingCategoryName",
+            "TrackingCategoryOption",
+            "PaymentTerms",
+            "UpdatedDateUTCString",
+            "ContactGroups",
+            "Website",
+            "BrandingTheme",
+            "BatchPayments",
+            "Discount",
+            "Balances",
+            "Attachments",
+            "HasAttachments",
+            "ValidationErrors",
+            "HasValidationErrors",
+            "StatusAttributeString",
+        ]
+    ),
+    enums={"ContactStatus": frozenset({"ACTIVE", "ARCHIVED", "GDPRREQUEST"})},
+)
+
+INVOICE: Final = RecordContract(
+    name="xero.invoice",
+    key_field="InvoiceID",
+    properties={
+        "Type": TEXT,
+        "Status": TEXT,
+        "InvoiceNumber": TEXT,
+        "Reference": TEXT,
+        "Contact": object_of(ContactID=TEXT, Name=TEXT),
+        "CurrencyCode": TEXT,
+        "Date": TEXT,
+        "DateString": TEXT,
+        "DueDate": TEXT,
+        "DueDateString": TEXT,
+        "Total": NUMBER,
+        "AmountDue": NUMBER,
+        "AmountPaid": NUMBER,
+        "AmountCredited": NUMBER,
+        "FullyPaidOnDate": TEXT,
+        "LineItems": list_of(
+            object_of(
+                LineItemID=TEXT,
+                Description=TEXT,
+                Quantity=NUMBER,
+                UnitAmount=NUMBER,
+                LineAmount=NUMBER,
+                AccountCode=TEXT,
+            )
+        ),
+        "UpdatedDateUTC": TEXT,
+    },
+    known_fields=frozenset(
+        [
+            "LineAmountTypes",
+            "BrandingThemeID",
+            "Url",
+            "CurrencyRate",
+            "SentToContact",
+            "ExpectedPaymentDate",
+            "PlannedPaymentDate",
+            "ExpectedPaymentDateString",
+            "PlannedPaymentDateString",
+            "CISDeduction",
+            "CISRate",
+            "SubTotal",
+            "TotalTax",
+            "TotalDiscount",
+            "RepeatingInvoiceID",
+            "HasAttachments",
+            "IsDiscounted",
+            "Payments",
+            "Prepayments",
+            "Overpayments",
+            "UpdatedDateUTCString",
+            "CreditNotes",
+            "Attachments",
+            "HasErrors",
+            "StatusAttributeString",
+            "ValidationErrors",
+            "Warnings",
+            "InvoiceAddresses",
+        ]
+    ),
+    enums={
+        "Type": frozenset(
+            [
+                "ACCREC",
+                "ACCPAY",
+                "ACCPAYCREDIT",
+                "ACCRECCREDIT",
+                "APOVERPAYMENT",
+                "APPREPAYMENT",
+                "AROVERPAYMENT",
+                "ARPREPAYMENT",
+            ]
+        ),
+        "Status": frozenset({"DRAFT", "SUBMITTED", "AUTHORISED", "PAID", "VOIDED", "DELETED"}),
+    },
+)
