@@ -197,6 +197,8 @@ class Committer:
                 row_count=header.row_count_after,
                 cursor=header.cursor_after,
                 computed_cycle=_computed_cycle(head, intent),
+                state_cycle=intent.state_cycle or intent.cycle.key,
+                inputs=intent.inputs,
                 layout=layout_of(spec),
             )
         )
@@ -270,6 +272,8 @@ def lock_head(connection: sa.Connection, asset: str) -> Head:
             row_count=0,
             cursor="",
             computed_cycle="",
+            state_cycle="",
+            inputs="",
             layout="",
             fence=0,
         )

@@ -30,7 +30,11 @@ class CommitStep(StrEnum):
 
 @dataclass(frozen=True)
 class Head:
-    """Where an asset stands. `seq` 0 means that nothing was ever committed."""
+    """Where an asset stands. `seq` 0 means that nothing was ever committed.
+
+    `computed_cycle` is the highest cycle ever computed; `state_cycle` is the one that the rows are of: older after a revert.
+    `inputs` is what the rows were computed from.
+    """
 
     asset: str
     seq: int
@@ -39,6 +43,8 @@ class Head:
     row_count: int
     cursor: str
     computed_cycle: str
+    state_cycle: str
+    inputs: str
     layout: str
     fence: int
 
@@ -53,6 +59,7 @@ class Intent:
         name: Idempotency key within (asset, cycle); retries of one run share it.
         inputs: Canonical JSON of what it is computed from.
         target_id: Bundle whose state is restored; empty otherwise.
+        state_cycle: Cycle that the rows are of, when that is not `cycle`.
     """
 
     spec: TableSpec
@@ -67,6 +74,7 @@ class Intent:
     reason: str = ""
     inputs: str = ""
     target_id: str = ""
+    state_cycle: str = ""
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ class Reverter:
                 intent,
                 kind=BundleKind.REVERT,
                 target_id=target.bundle_id,
+                state_cycle=target.cycle,
                 code_version=target.code_version,
                 inputs=target.inputs,
             )
