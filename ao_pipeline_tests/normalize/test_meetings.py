@@ -63,7 +63,7 @@ def test_a_meeting_over_midnight_has_a_row_for_each_day() -> None:
 
 
 def test_an_all_day_event_takes_no_minutes_and_blocks_only_when_out_of_office() -> None:
-    values = {
+    values: dict[str, Any] = {
         "is_all_day": True,
         "start_at": None,
         "end_at": None,

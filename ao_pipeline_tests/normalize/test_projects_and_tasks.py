@@ -209,7 +209,6 @@ def test_the_first_lane_rule_that_fits_wins(
         ("Design poster", "45", (45, "custom_field")),
         ("Design poster", "1e9", (120, "verb")),
         ("Design poster", "nan", (120, "verb")),
-        ("Design poster", None, (120, "verb")),
     ],
 )
 def test_an_estimate_is_believed_only_when_it_is_a_working_time(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import yaml
 from hypothesis import given
@@ -11,7 +13,7 @@ from ao_pipeline.collect.reference import parse_reference
 from ao_pipeline.collect.reference_tables import REFERENCE_TABLES
 from ao_pipeline.errors import ConfigError
 
-CLIENT = {
+CLIENT: dict[str, Any] = {
     "client_id": "c1",
     "name": "Palm Tea",
     "tier": "A",
@@ -19,7 +21,7 @@ CLIENT = {
     "xero_contact_name": None,
     "aliases": ["Palm", "شاي النخيل"],
 }
-ENTRIES = {
+ENTRIES: dict[str, dict[str, Any]] = {
     "clients": CLIENT,
     "brands": {"brand_id": "b1", "client_id": "c1", "name": "Palm", "project_prefixes": ["PLM"]},
     "client_identities": {"client_id": "c1", "kind": "email", "value": "Buyer@Palm.example"},
