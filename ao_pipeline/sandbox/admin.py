@@ -29,7 +29,7 @@ TRUTH: Final = {
     "raw_xero_payments": ("payments",),
     "raw_xero_credit_notes": ("credit_notes",),
 }
-"""Which collections hold the vendor objects behind a raw table; a name that ends in `:` stands for all with that beginning."""
+"""Which collections hold the vendor objects behind a raw table; a name that ends in `:` stands for all of its kind."""
 _WITH_TOMBSTONES: Final = frozenset({"raw_chat_messages", "raw_calendar_events"})
 """Deleted chat messages keep their row; cancelled events stay visible as tombstones."""
 

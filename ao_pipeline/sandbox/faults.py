@@ -1,4 +1,4 @@
-"""Faults on request: what the next requests to a source suffer, by count and by duration. The gate sits before all vendors."""
+"""Faults on request: what the next requests to a source suffer, by count and by duration."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Fault:
 
     def takes(self, source: str, path: str, now: float) -> bool:
         """Return whether this request is hit, and count it."""
-        if self.until is not None and now >= self.until or self.count == 0:
+        if (self.until is not None and now >= self.until) or self.count == 0:
             return False
         if self.source not in (source, "*") or self.path_contains not in path:
             return False
@@ -211,6 +211,10 @@ def spoil(kind: str, body: bytes) -> bytes:
         if isinstance(rows, list) and rows and isinstance(rows[0], dict):
             rows[0] = {**rows[0], "x_new_vendor_field": 1} if kind == "unknown_field" else _break_record(rows[0])
             break
+    else:
+        if kind == "malformed_record":
+            inner = answer.get("data")
+            answer = {"data": _break_record(inner)} if isinstance(inner, dict) else _break_record(answer)
     return json.dumps(answer, separators=(",", ":")).encode()
 
 

@@ -26,6 +26,9 @@ GOOGLE_TOKEN_SECONDS: Final = 3599
 XERO_TOKEN_SECONDS: Final = 1800
 CLIENT_EMAIL: Final = "collector@sandbox-project.iam.example"
 _KEY_BITS: Final = 2048
+_KNOWN_TOKENS: Final = 1000
+"""Checked tokens kept; beyond it they are checked again."""
+_JWT_PARTS: Final = 3
 
 
 class TokenMint:
@@ -33,7 +36,7 @@ class TokenMint:
 
     def __init__(self, options: SandboxOptions) -> None:
         self._secret = hashlib.sha256(f"sandbox-{options.seed}-{options.xero_client_secret}".encode()).digest()
-        self._known: dict[str, list[Any]] = {}
+        self._known: dict[tuple[str, str], list[Any]] = {}
         self.public_key: rsa.RSAPublicKey | None = None
 
     def issue(self, kind: str, subject: str, *, seconds: int, extra: str = "") -> str:
@@ -44,20 +47,21 @@ class TokenMint:
 
     def read(self, token: str, kind: str) -> tuple[str, str] | None:
         """Return a valid token's subject and extra text, or None."""
-        values = self._known.get(token)
+        values = self._known.get((kind, token))
         if values is None:
             payload, _, signature = token.partition(".")
             if not hmac.compare_digest(signature, self._sign(payload)):
                 return None
-            values = decode_token(payload)
-            if values is None or len(values) != 4:
+            values = decode_token(payload, kind, str, int, str)
+            if values is None:
                 return None
-            if len(self._known) >= 1000:
+            if len(self._known) >= _KNOWN_TOKENS:
                 self._known.clear()
-            self._known[token] = values
-        if values[0] != kind or values[2] <= utc_now().timestamp():
+            self._known[kind, token] = values
+        subject, expires, extra = values
+        if expires <= utc_now().timestamp():
             return None
-        return str(values[1]), str(values[3])
+        return subject, extra
 
     def _sign(self, payload: str) -> str:
         return hmac.new(self._secret, payload.encode(), hashlib.sha256).hexdigest()[:32]
@@ -65,7 +69,7 @@ class TokenMint:
     def read_assertion(self, assertion: str) -> dict[str, Any] | None:
         """Return the claims of a JWT that the service account's key signed with RS256, or None."""
         parts = assertion.split(".")
-        if len(parts) != 3 or self.public_key is None:
+        if len(parts) != _JWT_PARTS or self.public_key is None:
             return None
         try:
             header, claims, signature = (base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in parts)

@@ -22,7 +22,7 @@ _COLLECTIONS: Final = {
     "invoice": "invoices",
     "payment": "payments",
 }
-_VENDOR_HAS_NO_DELETE: Final = {
+_VENDOR_HAS_NO_DELETE: Final[dict[str, Json]] = {
     "invoice": {"Status": "DELETED", "AmountDue": 0.0},
     "payment": {"Status": "DELETED"},
     "contact": {"ContactStatus": "ARCHIVED"},
@@ -33,8 +33,8 @@ def mutate(world: World, wanted: dict[str, Any]) -> Json:
     """Make one change and return its key, place and object.
 
     Args:
-        wanted: `kind`, `action` (create, update, delete), `key` unless created, `in` (mailbox, calendar or space; the first
-            one by default) and `fields` in the vendor's words.
+        wanted: `kind`, `action` (create, update, delete), `key` unless created, `in` (mailbox, calendar or space;
+            the first one by default) and `fields` in the vendor's words.
 
     Raises:
         ValueError: The kind, action, place or key is unknown. Nothing changed.
@@ -85,7 +85,7 @@ def _with_marks(world: World, kind: str, fields: Json) -> Json:
 
 def _delete(world: World, kind: str, record: Record, collection: str) -> None:
     if kind in _VENDOR_HAS_NO_DELETE:
-        world.mutate(collection, record.key, "patch", dict(_VENDOR_HAS_NO_DELETE[kind]))
+        world.mutate(collection, record.key, "patch", _VENDOR_HAS_NO_DELETE[kind])
         return
     remains: Json = {}
     if kind == "event":
@@ -148,7 +148,7 @@ def _create_event(world: World, draw: Draw, fields: Json) -> tuple[str, Json]:
 def _create_document(world: World, draw: Draw, kind: str, fields: Json, number: int) -> tuple[str, Json]:
     agency = world.agency
     if kind == "invoice":
-        made = dict(ledger.invoice_life(agency, number, world.now)[0].fields)
+        made: Json = dict(ledger.invoice_life(agency, number, world.now)[0].fields)
         key = str(fields.pop("InvoiceID", draw.uuid()))
         return key, {**made, "InvoiceID": key, "InvoiceNumber": f"INV-T{number}", "Status": "AUTHORISED", **fields}
     if kind == "payment":
@@ -157,8 +157,8 @@ def _create_document(world: World, draw: Draw, kind: str, fields: Json, number: 
         return key, {**ledger.build_payment(key, invoice, amount, world.now), **fields}
     if kind == "contact":
         key = str(fields.pop("ContactID", draw.uuid()))
-        made = dict(ledger.contacts(agency)[0])
-        return key, {**made, "ContactID": key, "Name": f"Test contact {number}", **fields}
+        contact: Json = dict(ledger.contacts(agency)[0])
+        return key, {**contact, "ContactID": key, "Name": f"Test contact {number}", **fields}
     collection = world[_COLLECTIONS[kind]]
     key = str(fields.pop("gid", 1290000000000000 + number))
     example = next(iter(collection.records.values())).data

@@ -43,18 +43,22 @@ def object_text(head: Mapping[str, Any], **arrays: str) -> str:
     return "{" + ",".join(parts) + "}"
 
 
-def encode_token(*parts: Any) -> str:
-    """Return an opaque token of JSON values."""
-    return base64.urlsafe_b64encode(json.dumps(parts, separators=(",", ":")).encode()).decode().rstrip("=")
+def encode_token(kind: str, *values: str | int) -> str:
+    """Return an opaque token of a kind and its values."""
+    return base64.urlsafe_b64encode(json.dumps((kind, *values), separators=(",", ":")).encode()).decode().rstrip("=")
 
 
-def decode_token(token: str) -> list[Any] | None:
-    """Return a token's values, or None when it is not one of ours."""
+def decode_token(token: str, kind: str, *value_types: type) -> list[Any] | None:
+    """Return the values behind a token's kind, or None when it is not a token of this kind."""
     try:
         values = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (ValueError, binascii.Error):
         return None
-    return values if isinstance(values, list) else None
+    if not isinstance(values, list) or not values or values[0] != kind:
+        return None
+    if [type(value) for value in values[1:]] != list(value_types):
+        return None
+    return values[1:]
 
 
 async def form_fields(request: Request) -> dict[str, str]:

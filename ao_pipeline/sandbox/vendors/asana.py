@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,14 +13,13 @@ from starlette.routing import Route
 from ao_pipeline.clock import from_micros, to_iso, to_micros
 from ao_pipeline.sandbox.replies import RefusedError, decode_token, encode_token, join_objects, json_reply, text_reply
 from ao_pipeline.sandbox.site import Site, bearer, endpoint
+from ao_pipeline.sandbox.vendors.asana_fields import viewer
 from ao_pipeline.sandbox.world.records import Collection, Json, Record
 from ao_pipeline.settings import SANDBOX_PATHS
 
 BASE: Final = SANDBOX_PATHS["asana"]
 _OFFSET_LASTS_MICROS: Final = 30 * 60 * 1_000_000
 _UNPAGED_CAP: Final = 1000
-_COMPACT: Final = ("gid", "resource_type", "name", "resource_subtype", "created_by")
-Tree = dict[str, Any]
 
 
 def asana_error(status: int, message: str) -> RefusedError:
@@ -37,53 +35,9 @@ def _check(site: Site, request: Request) -> None:
         raise asana_error(401, "Not Authorized")
 
 
-@lru_cache(maxsize=256)
-def _parse_fields(opt_fields: str) -> Tree:
-    tree: Tree = {}
-    for path in opt_fields.split(","):
-        node = tree
-        for name in path.strip().removeprefix("this.").split("."):
-            node = node.setdefault(name, {}) if name else node
-    return tree
-
-
-def project_fields(data: Json, tree: Tree) -> Json:
-    """Return the asked fields; `gid` always comes along, a nested object without asked fields is a reference."""
-    shown: Json = {"gid": data["gid"]} if "gid" in data else {}
-    for name, below in tree.items():
-        if name not in data:
-            continue
-        value = data[name]
-        if isinstance(value, dict):
-            shown[name] = _nested(value, below)
-        elif isinstance(value, list):
-            shown[name] = [_nested(item, below) if isinstance(item, dict) else item for item in value]
-        else:
-            shown[name] = value
-    return shown
-
-
-def _nested(value: Json, below: Tree) -> Json:
-    if below:
-        return project_fields(value, below)
-    if "gid" in value:
-        return {key: value[key] for key in ("gid", "resource_type") if key in value}
-    return {key: _nested(item, {}) if isinstance(item, dict) else item for key, item in value.items()}
-
-
-def _viewer(request: Request, *, full: bool = False) -> tuple[str, Callable[[Json], Json]]:
-    opt_fields = request.query_params.get("opt_fields", "")
-    if opt_fields:
-        tree = _parse_fields(opt_fields)
-        return opt_fields, lambda data: project_fields(data, tree)
-    if full:
-        return "full", lambda data: data
-    return "compact", lambda data: {key: data[key] for key in _COMPACT if key in data}
-
-
 def _listing(site: Site, request: Request, records: Sequence[Record], *, path: str, pages: bool = True) -> Response:
     """Answer one page of records sorted by key."""
-    variant, view = _viewer(request)
+    variant, view = viewer(request)
     raw_limit = request.query_params.get("limit")
     if raw_limit is None or not pages:
         rows = join_objects(record.text(variant, view) for record in records[:_UNPAGED_CAP])
@@ -107,12 +61,12 @@ def _start(request: Request, records: Sequence[Record], now: int) -> int:
     offset = request.query_params.get("offset")
     if offset is None:
         return 0
-    values = decode_token(offset)
-    if values is None or len(values) != 3 or values[0] != "asana":
+    values = decode_token(offset, "asana", str, int)
+    if values is None:
         raise asana_error(400, "offset: Your pagination token is invalid.")
-    if now - values[2] > _OFFSET_LASTS_MICROS:
+    last, issued = values
+    if now - issued > _OFFSET_LASTS_MICROS:
         raise asana_error(400, "offset: Your pagination token has expired.")
-    last = str(values[1])
     return next((place for place, record in enumerate(records) if record.key > last), len(records))
 
 
@@ -129,29 +83,24 @@ def _instant(request: Request, name: str) -> int | None:
     return to_micros(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
 
 
-def _by_project(collection: Collection) -> dict[str, list[Record]]:
+def _index(collection: Collection, keys: Callable[[Json], list[str]]) -> dict[str, list[Record]]:
     index: dict[str, list[Record]] = {}
     for record in collection.in_order():
-        for project in record.data["projects"]:
-            if record.data["parent"] is None:
-                index.setdefault(project["gid"], []).append(record)
+        for key in keys(record.data):
+            index.setdefault(key, []).append(record)
     return index
 
 
-def _by_assignee(collection: Collection) -> dict[str, list[Record]]:
-    index: dict[str, list[Record]] = {}
-    for record in collection.in_order():
-        if record.data["assignee"] is not None:
-            index.setdefault(record.data["assignee"]["gid"], []).append(record)
-    return index
+def _projects_of(task: Json) -> list[str]:
+    return [] if task["parent"] is not None else [project["gid"] for project in task["projects"]]
 
 
-def _by_parent(collection: Collection) -> dict[str, list[Record]]:
-    index: dict[str, list[Record]] = {}
-    for record in collection.in_order():
-        if record.data["parent"] is not None:
-            index.setdefault(record.data["parent"]["gid"], []).append(record)
-    return index
+def _assignees_of(task: Json) -> list[str]:
+    return [] if task["assignee"] is None else [task["assignee"]["gid"]]
+
+
+def _parents_of(task: Json) -> list[str]:
+    return [] if task["parent"] is None else [task["parent"]["gid"]]
 
 
 def _filtered(request: Request, records: list[Record]) -> list[Record]:
@@ -181,7 +130,7 @@ def _workspace(site: Site, gid: str) -> None:
 async def list_workspaces(site: Site, request: Request) -> Response:
     """GET /workspaces."""
     _check(site, request)
-    data = {
+    data: Json = {
         "gid": site.options.asana_workspace_gid,
         "resource_type": "workspace",
         "name": "Agency",
@@ -217,13 +166,13 @@ async def list_tasks(site: Site, request: Request) -> Response:
     query, tasks = request.query_params, site.world()["tasks"]
     if "project" in query:
         _require(site.world()["projects"], query["project"], "project")
-        records = tasks.view("by_project", lambda: _by_project(tasks)).get(query["project"], [])
+        records = tasks.view("by_project", lambda: _index(tasks, _projects_of)).get(query["project"], [])
     elif "assignee" in query and "workspace" in query:
         _workspace(site, query["workspace"])
         known = {member.asana_gid for member in site.agency.members}
         if query["assignee"] not in known:
             raise asana_error(400, f"assignee: Not a recognized ID: {query['assignee']}")
-        records = tasks.view("by_assignee", lambda: _by_assignee(tasks)).get(query["assignee"], [])
+        records = tasks.view("by_assignee", lambda: _index(tasks, _assignees_of)).get(query["assignee"], [])
     else:
         raise asana_error(400, "You should specify one of workspace, project, tag, section, user_task_list.")
     return _listing(site, request, _filtered(request, records), path="/tasks")
@@ -234,7 +183,7 @@ async def list_project_tasks(site: Site, request: Request) -> Response:
     _check(site, request)
     gid, tasks = request.path_params["gid"], site.world()["tasks"]
     _require(site.world()["projects"], gid, "project")
-    records = tasks.view("by_project", lambda: _by_project(tasks)).get(gid, [])
+    records = tasks.view("by_project", lambda: _index(tasks, _projects_of)).get(gid, [])
     return _listing(site, request, _filtered(request, records), path=f"/projects/{gid}/tasks")
 
 
@@ -243,7 +192,7 @@ async def list_subtasks(site: Site, request: Request) -> Response:
     _check(site, request)
     gid, tasks = request.path_params["gid"], site.world()["tasks"]
     _require(tasks, gid, "task")
-    records = tasks.view("by_parent", lambda: _by_parent(tasks)).get(gid, [])
+    records = tasks.view("by_parent", lambda: _index(tasks, _parents_of)).get(gid, [])
     return _listing(site, request, records, path=f"/tasks/{gid}/subtasks")
 
 
@@ -287,7 +236,7 @@ async def get_object(site: Site, request: Request) -> Response:
     _check(site, request)
     kind = request.url.path.removeprefix(BASE).split("/")[1]
     record = _require(site.world()[kind], request.path_params["gid"], kind[:-1])
-    variant, view = _viewer(request, full=True)
+    variant, view = viewer(request, full=True)
     return text_reply(f'{{"data":{record.text(variant, view)}}}')
 
 

@@ -79,10 +79,10 @@ async def list_messages(site: Site, request: Request) -> Response:
     records = _wanted(site, request, _mailbox(site, request))
     limit, token = page_size(request, "maxResults", default=100, cap=500), request.query_params.get("pageToken")
     if token is not None:
-        values = decode_token(token)
-        if values is None or len(values) != 3 or values[0] != "gmail":
+        values = decode_token(token, "gmail", int, str)
+        if values is None:
             raise google_error(400, "Invalid pageToken", "invalidArgument")
-        last = (int(values[1]), str(values[2]))
+        last = (values[0], values[1])
         records = [record for record in records if _place(record) < last]
     page = records[:limit]
     # The estimate is a wild guess at Google too: it must never be taken for a count.
@@ -153,10 +153,10 @@ async def list_history(site: Site, request: Request) -> Response:
         raise google_error(404, "Requested entity was not found.", "notFound")
     limit, token = page_size(request, "maxResults", default=100, cap=500), request.query_params.get("pageToken")
     if token is not None:
-        values = decode_token(token)
-        if values is None or len(values) != 2 or values[0] != "history":
+        values = decode_token(token, "history", int)
+        if values is None:
             raise google_error(400, "Invalid pageToken", "invalidArgument")
-        start = int(values[1])
+        start = values[0]
     types = set(request.query_params.getlist("historyTypes"))
     newer = (entry for entry in collection.history[_first_after(collection.history, start) :])
     items = list(islice((item for entry in newer if (item := history_item(entry, types)) is not None), limit + 1))

@@ -62,8 +62,8 @@ def google_caller(site: Site, request: Request, api: str) -> str:
     if known is None:
         raise google_error(
             401,
-            "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
-            "authentication credential.",
+            "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other "
+            "valid authentication credential.",
             "authError",
             location="Authorization",
             locationType="header",
@@ -116,8 +116,8 @@ async def issue_token(site: Site, request: Request) -> Response:
         return _oauth_error(
             401,
             "unauthorized_client",
-            "Client is unauthorized to retrieve access tokens using this method, or client not authorized for any of the "
-            "scopes requested.",
+            "Client is unauthorized to retrieve access tokens using this method, or client not authorized for any of "
+            "the scopes requested.",
         )
     subject = str(claims.get("sub", CLIENT_EMAIL))
     people = {member.email for member in site.agency.members if member.is_active}

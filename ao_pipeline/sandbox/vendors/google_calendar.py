@@ -44,10 +44,10 @@ async def list_calendars(site: Site, request: Request) -> Response:
     limit, start = page_size(request, "maxResults", default=100, cap=250), 0
     token = request.query_params.get("pageToken")
     if token is not None:
-        values = decode_token(token)
-        if values is None or len(values) != 2 or values[0] != "calendars":
+        values = decode_token(token, "calendars", int)
+        if values is None:
             raise google_error(400, "Invalid page token value.", "invalid")
-        start = int(values[1])
+        start = values[0]
     head: dict[str, Any] = {"kind": "calendar#calendarList", "etag": '"p1"'}
     if start + limit < len(records):
         head["nextPageToken"] = encode_token("calendars", start + limit)
@@ -87,11 +87,11 @@ def _instant(request: Request, name: str) -> int | None:
 def _sync_start(site: Site, request: Request, token: str, sequence: int) -> int:
     if any(name in request.query_params for name in _NO_SYNC):
         raise google_error(400, "Sync token cannot be used with other query restrictions.", "invalid")
-    values, now = decode_token(token), site.clock.micros()
-    oldest = max(now - SYNC_LASTS_MICROS, site.expired_before.get("calendar", 0))
-    is_ours = values is not None and len(values) == 4 and values[0] == "sync" and values[1] == _signature(site, request)
+    values = decode_token(token, "sync", int, int, int)
+    oldest = max(site.clock.micros() - SYNC_LASTS_MICROS, site.expired_before.get("calendar", 0))
+    signature, start, issued = values or (0, 0, 0)
     # A token from beyond this calendar's last change was given by another world, before a restart.
-    if values is None or not is_ours or values[3] < oldest or values[2] > sequence:
+    if signature != _signature(site, request) or issued < oldest or start > sequence:
         raise google_error(
             410,
             "Sync token is no longer valid, a full sync is required.",
@@ -99,7 +99,7 @@ def _sync_start(site: Site, request: Request, token: str, sequence: int) -> int:
             location="syncToken",
             locationType="parameter",
         )
-    return int(values[2])
+    return start
 
 
 def _is_exception(record: Record) -> bool:
@@ -149,15 +149,15 @@ async def list_events(site: Site, request: Request) -> Response:
     if query.get("singleEvents") == "true":
         raise google_error(400, "The sandbox does not expand recurring events; use singleEvents=false.", "invalid")
     sync_token, page_token = query.get("syncToken"), query.get("pageToken")
-    # The token of the last page must date from the first page: a change made between two pages must come with the next sync.
+    # The last page's token must date from the first page: a change between two pages must come with the next sync.
     after, upto, last = None, collection.sequence, ""
     if sync_token is not None:
         after = _sync_start(site, request, sync_token, collection.sequence)
     if page_token is not None:
-        values = decode_token(page_token)
-        if values is None or len(values) != 4 or values[0] != "page" or values[1] != _signature(site, request):
+        values = decode_token(page_token, "page", int, int, str)
+        if values is None or values[0] != _signature(site, request):
             raise google_error(400, "Invalid page token value.", "invalid", location="pageToken")
-        upto, last = int(values[2]), str(values[3])
+        upto, last = values[1], values[2]
     records = [record for record in _selected(site, request, collection, after) if record.key > last]
     limit = page_size(request, "maxResults", default=250, cap=2500)
     page = records[:limit]

@@ -30,10 +30,10 @@ def _page(request: Request, records: list[Record], kind: str, *, default: int) -
     limit, start = page_size(request, "pageSize", default=default, cap=1000), 0
     token = request.query_params.get("pageToken")
     if token:
-        values = decode_token(token)
-        if values is None or len(values) != 2 or values[0] != kind:
+        values = decode_token(token, kind, int)
+        if values is None:
             raise google_error(400, "Invalid page token", "badRequest")
-        start = int(values[1])
+        start = values[0]
     page = records[start : start + limit]
     if not page:
         return json_reply({})
@@ -100,10 +100,10 @@ async def list_messages(site: Site, request: Request) -> Response:
         records = records[::-1]
     token = request.query_params.get("pageToken")
     if token:
-        values = decode_token(token)
-        if values is None or len(values) != 3 or values[0] != "messages":
+        values = decode_token(token, "messages", str, str)
+        if values is None:
             raise google_error(400, "Invalid page token", "badRequest")
-        last = (str(values[1]), str(values[2]))
+        last = (values[0], values[1])
         records = [record for record in records if _place(record) != last and (_place(record) < last) == is_descending]
     limit = page_size(request, "pageSize", default=25, cap=1000)
     page = records[:limit]

@@ -1,4 +1,4 @@
-"""Who and what the agency is made of: people, clients, brands, projects, spaces and calendars, fixed by seed and size."""
+"""What the agency is made of: people, clients, brands, projects, spaces and calendars, fixed by seed and size."""
 
 from __future__ import annotations
 

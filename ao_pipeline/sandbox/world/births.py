@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Final
 
 from ao_pipeline.clock import to_micros
@@ -58,7 +59,7 @@ def birth_instant(seed: int, kind: str, number: int, *, spacing: int) -> int:
     even = number * spacing + Draw(seed, kind, "birth", number).below(spacing)
     day, within = divmod(even, DAY_MICROS)
     share = within / DAY_MICROS
-    for (low, low_hour), (high, high_hour) in zip(_OFFICE, _OFFICE[1:], strict=False):
+    for (low, low_hour), (high, high_hour) in pairwise(_OFFICE):
         if share < high:
             warped = low_hour + (share - low) / (high - low) * (high_hour - low_hour)
             return HISTORY_EPOCH + day * DAY_MICROS + int(warped * DAY_MICROS)

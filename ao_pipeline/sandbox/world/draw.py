@@ -1,4 +1,4 @@
-"""Seeded draws that are equal on every machine and Python version, and cheap enough to make one generator per object."""
+"""Seeded draws, equal on every machine and Python version, and cheap enough for one generator per object."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from ao_pipeline.clock import from_micros
 from ao_pipeline.sandbox.world import names
-from ao_pipeline.sandbox.world.agency import Agency, slug
+from ao_pipeline.sandbox.world.agency import Agency
 from ao_pipeline.sandbox.world.draw import Draw
 from ao_pipeline.sandbox.world.records import Change, Json
 from ao_pipeline.sandbox.world.size import DAY_MICROS, HOUR_MICROS
@@ -22,7 +22,7 @@ _LINE_TEXTS: Final = (
 )
 _ACCOUNTS: Final = ("200", "210", "260", "400", "429")
 _STALE_STAMP: Final = "/Date(1222340661707+0000)/"
-"""One row in 97 shows a change time in 2008, as the vendor's demo company does: a watermark from it would never move."""
+"""One row in 97 shows a change time in 2008, as the vendor's demo company does: no watermark may come from it."""
 
 
 def xero_date(moment: datetime) -> str:
@@ -54,7 +54,7 @@ def contacts(agency: Agency) -> list[Json]:
         client = agency.clients[index] if index < len(agency.clients) else None
         is_double = client is None and index % 10 == 9
         vendor = names.VENDORS[index % len(names.VENDORS)]
-        name = f"{vendor.title()} {index}" if client is None else client.xero_contact_name or client.name.lower()
+        name = f"{vendor.title()} {index}" if client is None else client.xero_contact_name or client.name
         email = f"billing@{vendor}.example" if client is None else f"accounts@{client.domain}"
         if is_double:
             original = agency.clients[index % len(agency.clients)]
@@ -151,7 +151,7 @@ def _draft(agency: Agency, draw: Draw, number: int, birth: int) -> Json:
 def _contact_name(agency: Agency, index: int) -> str:
     if index < len(agency.clients):
         client = agency.clients[index]
-        return client.xero_contact_name or client.name.lower()
+        return client.xero_contact_name or client.name
     return f"{names.VENDORS[index % len(names.VENDORS)].title()} {index}"
 
 
@@ -243,8 +243,3 @@ def stamp_xero(data: Json, at: int, _sequence: int) -> None:
     number = data.get("InvoiceNumber", "")
     is_stale = number[-5:].isdigit() and int(number[-5:]) % 97 == 13
     data["UpdatedDateUTC"] = _STALE_STAMP if is_stale else f"/Date({at // 1000}+0000)/"
-
-
-def supplier_slug(name: str) -> str:
-    """Return the domain label of a supplier's name."""
-    return slug(name).replace("-", "")

@@ -36,9 +36,19 @@ REQUESTS: Final = (
     "الرجاء اعتماد الميزانية قبل يوم الأحد.",
 )
 SUBJECTS: Final = (
-    "Campaign timeline", "Invoice query", "Shoot day logistics", "Feedback on round 2", "Contract renewal", "Media plan Q4",
-    "تحديث المشروع", "Launch event 🎉", "Quotation request", "Weekly status", "Brand guidelines", "عرض سعر",
-)  # fmt: skip
+    "Campaign timeline",
+    "Invoice query",
+    "Shoot day logistics",
+    "Feedback on round 2",
+    "Contract renewal",
+    "Media plan Q4",
+    "تحديث المشروع",
+    "Launch event 🎉",
+    "Quotation request",
+    "Weekly status",
+    "Brand guidelines",
+    "عرض سعر",
+)
 
 
 def write_sentences(draw: Draw) -> list[str]:

@@ -17,8 +17,16 @@ BIRTH_YIELD: Final = 1.15
 _LOCAL: Final = timedelta(hours=4)
 """The organisation's zone is UTC+4 all year; no daylight saving."""
 _TITLES: Final = (
-    "Client review", "Pitch rehearsal", "Interview", "Edit session", "اجتماع الفريق", "Budget check", "Shoot day 🎥", "1:1", "Workshop",
-)  # fmt: skip
+    "Client review",
+    "Pitch rehearsal",
+    "Interview",
+    "Edit session",
+    "اجتماع الفريق",
+    "Budget check",
+    "Shoot day 🎥",
+    "1:1",
+    "Workshop",
+)
 _EXCEPTION_WEEKS: Final = 12
 """Exceptions are made for this many weeks after a recurring event starts."""
 

@@ -18,7 +18,10 @@ _SUBTASKS: Final = (13, 17)
 _LONGEST_OPEN_SHARE: Final = 2.5
 """Life times reach this many horizons, so one fifth of the tasks within one horizon is done."""
 TAGS: Final = (("1203000000000001", "urgent"), ("1203000000000002", "campaign"), ("1203000000000003", "عربي"))
-_FIELDS: Final = (("1204000000000001", "Priority", ("Low", "Medium", "High")), ("1204000000000002", "Effort (h)", ()))
+_FIELDS: Final = (
+    ("1204000000000001", "Priority", ("Low", "Medium", "High")),
+    ("1204000000000002", "Estimated minutes", ()),
+)
 
 
 def task_gid(number: int) -> str:
@@ -144,7 +147,8 @@ def task_notes(draw: Draw) -> str:
     """Return notes, empty for half of the tasks."""
     if draw.chance(0.5):
         return ""
-    return f"Please {draw.pick(names.TASK_VERBS).lower()} the {draw.pick(names.TASK_OBJECTS)}. الرجاء التأكيد.\n– see brief"
+    verb, thing = draw.pick(names.TASK_VERBS).lower(), draw.pick(names.TASK_OBJECTS)
+    return f"Please {verb} the {thing}. الرجاء التأكيد.\n– see brief"
 
 
 def _membership(project: Project, section: int) -> Json:
@@ -162,7 +166,7 @@ def _tag(gid: str, name: str) -> Json:
 def _custom_fields(draw: Draw) -> list[Json]:
     (priority_gid, priority, levels), (effort_gid, effort, _) = _FIELDS
     level: Any = draw.pick(levels) if draw.chance(0.6) else None
-    hours: Any = draw.between(1, 24) if draw.chance(0.3) else None
+    minutes: Any = draw.pick((15, 30, 60, 90, 120, 180, 240, 480)) if draw.chance(0.3) else None
     return [
         {
             "gid": priority_gid,
@@ -176,7 +180,7 @@ def _custom_fields(draw: Draw) -> list[Json]:
             "resource_type": "custom_field",
             "name": effort,
             "type": "number",
-            "number_value": hours,
-            "display_value": None if hours is None else str(hours),
+            "number_value": minutes,
+            "display_value": None if minutes is None else str(minutes),
         },
     ]

@@ -33,7 +33,8 @@ class World:
         """Build the world as it was at `anchor` and move it to `now`.
 
         Args:
-            anchor: Microseconds of a UTC midnight; objects reach back one horizon of their kind from here, none vanishes later.
+            anchor: Microseconds of a UTC midnight; objects reach back one horizon of
+                their kind from here, none vanishes later.
             now: Microseconds, not before `anchor`.
         """
         if now < anchor:
