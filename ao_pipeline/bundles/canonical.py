@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
@@ -15,6 +15,16 @@ from ao_pipeline.bundles.schema import Column, ColumnType, TableSpec
 from ao_pipeline.errors import ContractError
 
 RowSource = pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]]
+
+
+MAX_DECIMAL_DIGITS: Final = 1_000
+"""Longest decimal taken: `1E+999999999` is eleven characters, and a gigabyte once written out."""
+
+_FIRST_DAY: Final = -719_162
+_LAST_DAY: Final = 2_932_896
+"""Days 0001-01-01 and 9999-12-31: what every database, library and human can write."""
+
+_DAY_MICROS: Final = 86_400_000_000
 
 
 def canonical_json(value: Any) -> str:
@@ -41,6 +51,8 @@ def canonical_decimal(value: Decimal | str | int) -> str:
         raise ContractError(f"{value!r} is not a decimal number") from error
     if not number.is_finite():
         raise ContractError(f"{value!r} is not a finite decimal number")
+    if len(number.as_tuple().digits) + abs(number.adjusted()) > MAX_DECIMAL_DIGITS:
+        raise ContractError(f"a decimal has more than {MAX_DECIMAL_DIGITS} digits")
     text = format(number, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
@@ -105,6 +117,8 @@ def _from_pandas(spec: TableSpec, column: Column, series: pd.Series[Any]) -> pa.
 def _build(spec: TableSpec, column: Column, values: list[Any]) -> pa.Array:
     target = spec.arrow_schema.field(column.name).type
     try:
+        if column.type is ColumnType.INT:
+            _require_whole(values)  # pyarrow cuts a fraction off without a word.
         return pa.array(values, type=target)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError) as error:
         culprit = next((i for i, value in enumerate(values) if not _fits(value, target)), None)
@@ -116,8 +130,15 @@ def _build(spec: TableSpec, column: Column, values: list[Any]) -> pa.Array:
         ) from error
 
 
+def _require_whole(values: Sequence[Any]) -> None:
+    if any(isinstance(value, float) and not value.is_integer() for value in values):
+        raise pa.ArrowInvalid("a fraction in a column of integers")
+
+
 def _fits(value: Any, target: pa.DataType) -> bool:
     try:
+        if pa.types.is_integer(target):
+            _require_whole([value])
         pa.array([value], type=target)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
         return False
@@ -135,8 +156,19 @@ def _cast(spec: TableSpec, column: Column, values: pa.ChunkedArray) -> pa.Chunke
         raise ContractError(f"{spec.name}.{column.name}: a key column holds NULL in {values.null_count} rows")
     if pa.types.is_large_string(target) and len(values) and pc.any(pc.match_substring(values, "\0")).as_py():
         raise ContractError(f"{spec.name}.{column.name}: a text holds the NUL character; clean it where it is collected")
+    if column.type in (ColumnType.DATE, ColumnType.INSTANT) and len(values):
+        _require_calendar(spec, column, values)
     if column.type is ColumnType.DECIMAL and len(values):
         values = pa.chunked_array(
             [pa.array([None if v is None else canonical_decimal(v) for v in values.to_pylist()], pa.large_string())]
         )
     return values
+
+
+def _require_calendar(spec: TableSpec, column: Column, values: pa.ChunkedArray) -> None:
+    is_day = column.type is ColumnType.DATE
+    numbers = values.cast(pa.int32()).cast(pa.int64()) if is_day else values.cast(pa.int64())
+    bounds = pc.min_max(numbers).as_py()
+    first, end = (_FIRST_DAY, _LAST_DAY + 1) if is_day else (_FIRST_DAY * _DAY_MICROS, (_LAST_DAY + 1) * _DAY_MICROS)
+    if bounds["min"] is not None and not first <= bounds["min"] <= bounds["max"] < end:
+        raise ContractError(f"{spec.name}.{column.name}: a value lies outside the years 1 to 9999", column=column.name)

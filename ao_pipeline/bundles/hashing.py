@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from ao_pipeline.bundles.schema import TEXT_TYPES, Column, ColumnType, TableSpec
+from ao_pipeline.bundles.schema import ARROW_TYPES, TEXT_TYPES, Column, ColumnType, TableSpec
 from ao_pipeline.errors import ContractError
 
 Words = npt.NDArray[np.uint64]
@@ -91,6 +91,7 @@ def encode_rows(columns: tuple[Column, ...], table: pa.Table) -> pa.LargeBinaryA
 
 
 def _digests(columns: tuple[Column, ...], table: pa.Table) -> Digests:
+    _require_shape(columns, table)
     digest = xxhash.xxh3_128_digest
     parts: list[bytes] = []
     for start in range(0, table.num_rows, ROWS_PER_CHUNK):
@@ -98,6 +99,13 @@ def _digests(columns: tuple[Column, ...], table: pa.Table) -> Digests:
         parts.extend(map(digest, encoded.to_numpy(zero_copy_only=False)))
     halves = np.frombuffer(b"".join(parts), dtype=">u8").astype(np.uint64)
     return halves.reshape(-1, 2)
+
+
+def _require_shape(columns: tuple[Column, ...], table: pa.Table) -> None:
+    types = {field.name: field.type for field in table.schema}
+    wrong = [column.name for column in columns if types.get(column.name) != ARROW_TYPES[column.type]]
+    if wrong:
+        raise ContractError(f"columns {wrong} are missing or have a foreign type; pass the rows through `conform`")
 
 
 def _words(columns: tuple[Column, ...], table: pa.Table) -> tuple[Words, npt.NDArray[np.bool_]]:

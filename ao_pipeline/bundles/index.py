@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc as ipc
+import xxhash
 
 from ao_pipeline.bundles.changes import (
     ChangeSet,
@@ -23,9 +24,13 @@ from ao_pipeline.bundles.changes import (
 )
 from ao_pipeline.bundles.hashing import Digests, StateHash
 from ao_pipeline.bundles.schema import TableSpec
+from ao_pipeline.errors import IntegrityError
 
 _KEY_DIGEST: Final = "ao_key_digest"
 _ROW_DIGEST: Final = "ao_row_digest"
+
+_CHECKSUM_BYTES: Final = 16
+"""Before each blob: a damaged key or key hash would not show in the sum of the row hashes."""
 
 MAX_DELTAS: Final = 64
 """Deltas read on top of a checkpoint before the next one; each costs one small read."""
@@ -89,7 +94,11 @@ class RowIndex:
 
     @classmethod
     def from_bytes(cls, blob: bytes | memoryview) -> RowIndex:
-        """Read what `to_bytes` wrote."""
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            IntegrityError: The bytes are not what was written.
+        """
         key_table, keys, rows, _ = _read(blob)
         return cls(key_table, keys, rows)
 
@@ -126,7 +135,11 @@ class IndexDelta:
 
     @classmethod
     def from_bytes(cls, blob: bytes | memoryview) -> IndexDelta:
-        """Read what `to_bytes` wrote."""
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            IntegrityError: The bytes are not what was written.
+        """
         key_table, keys, rows, is_live = _read(blob)
         return cls(key_table, keys, rows, is_live)
 
@@ -138,11 +151,15 @@ def _write(key_table: pa.Table, keys: Digests, rows: Digests, is_live: npt.NDArr
     sink = pa.BufferOutputStream()
     with ipc.new_stream(sink, columns.schema) as writer:
         writer.write_table(columns.combine_chunks())
-    return sink.getvalue().to_pybytes()
+    body = sink.getvalue().to_pybytes()
+    return xxhash.xxh3_128_digest(body) + body
 
 
 def _read(blob: bytes | memoryview) -> tuple[pa.Table, Digests, Digests, npt.NDArray[np.bool_]]:
-    with ipc.open_stream(pa.py_buffer(blob)) as reader:
+    body = memoryview(blob)[_CHECKSUM_BYTES:]
+    if xxhash.xxh3_128_digest(body) != bytes(memoryview(blob)[:_CHECKSUM_BYTES]):
+        raise IntegrityError("a stored row index is damaged; it is rebuilt from the table")
+    with ipc.open_stream(pa.py_buffer(body)) as reader:
         table = reader.read_all()
     names = [name for name in table.column_names if not name.startswith("ao_")]
     is_live = np.ones(table.num_rows, dtype=np.bool_)

@@ -145,6 +145,8 @@ def _decompress(payload: bytes | memoryview) -> pa.Table:
         with ipc.open_stream(raw) as reader:
             table = reader.read_all()
             table.validate(full=True)
-            return table
     except (pa.ArrowException, OSError) as error:
         raise IntegrityError(f"payload cannot be unpacked: {error}") from error
+    if (table.schema.metadata or {}).get(b"ao") != _FORMAT:
+        raise IntegrityError(f"payload is not of format {_FORMAT.decode()}")
+    return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -13,6 +14,10 @@ from ao_pipeline.errors import ContractError
 
 MAX_COLUMNS: Final = 64
 """A row's presence bitmap is one 64-bit word; see `docs/hash-format.md`. A wider table splits in two."""
+
+
+_NAME: Final = re.compile(r"(?!ao_)[a-z][a-z0-9_]*")
+"""Column names; `ao_` is the engine's own prefix inside payloads and index entries."""
 
 
 class ColumnType(StrEnum):
@@ -73,6 +78,11 @@ class TableSpec:
         names = [column.name for column in self.all_columns]
         if len(set(names)) != len(names):
             raise ContractError(f"table {self.name} declares a column twice: {sorted(names)}")
+        refused = [name for name in names if not _NAME.fullmatch(name)]
+        if refused:
+            raise ContractError(f"table {self.name} has columns {refused}; write lower_case, and not ao_...")
+        if any(column.type is ColumnType.FLOAT for column in self.key):
+            raise ContractError(f"table {self.name} has a float in its key: NaN and rounding make it no identity")
         if not self.key:
             raise ContractError(f"table {self.name} has no key; every table needs a natural key")
         if len(names) > MAX_COLUMNS:
