@@ -36,9 +36,9 @@ class Gate:
 
 GATES: Final[dict[str, Gate]] = {
     "data_integrity": Gate("block", "at_most", 0),
-    "project_brand_required": Gate("block", "at_most", 0),
+    "project_brand_required": Gate("degrade", "at_most", 0),
     "project_brand_consistency": Gate("block", "at_most", 0),
-    "project_client_populated": Gate("block", "at_most", 0),
+    "project_client_populated": Gate("degrade", "at_most", 0),
     "internal_project_client_null": Gate("warn", "at_most", 0),
     "client_coverage": Gate("degrade", "at_least", 0.80),
     "commitment_ready": Gate("degrade", "at_least", 0.50),
@@ -46,6 +46,8 @@ GATES: Final[dict[str, Gate]] = {
     "finance_ar_coverage": Gate("degrade", "at_least", 0.95),
     "finance_ar_clean": Gate("info", "at_most", 0),
 }
+"""Only a contradiction blocks. A project without a brand is a gap: it degrades what is said about clients, and somebody
+creates one every week, so blocking on it would stop the truth of all other projects as well."""
 
 
 def evaluate_gates(

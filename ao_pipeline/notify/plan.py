@@ -31,6 +31,16 @@ MORNING_BRIEF: Final = "morning_brief"
 
 COMMITMENTS_OVERDUE: Final = "commitments_overdue"
 
+_ORDER: Final = (
+    "data_degraded",
+    "cash_severe",
+    COMMITMENTS_OVERDUE,
+    "client_at_risk",
+    "lanes_overloaded",
+    MORNING_BRIEF,
+)
+"""Who gets the day's places first. Digests stand before single clients, or a bad week would crowd them out."""
+
 _REPEATED_DAILY: Final = frozenset({MORNING_BRIEF, OVERFLOW, COMMITMENTS_OVERDUE, "data_degraded"})
 """Kinds that may be told every day. An outage that returns is news; a client that stays at risk is not."""
 
@@ -115,9 +125,8 @@ def _drafts(bodies: dict[str, Body], policy: NotifyPolicy) -> list[_Draft]:
         drafts.append(_Draft("data_degraded", "critical", "data_integrity", "The snapshot cannot be trusted", body))
     for client in bodies["clients"]["clients"]:
         if client["is_at_risk"]:
-            priority = "critical" if client["tier"] == "A" and client["score"] < 50 else "high"
             title = f"Client at risk: {client['name']} ({client['score']})"
-            drafts.append(_Draft("client_at_risk", priority, client["client_id"], title, _client_body(client)))
+            drafts.append(_Draft("client_at_risk", "high", client["client_id"], title, _client_body(client)))
     for tile in bodies["cash"]["currencies"]:
         if tile["badge"] == "red":
             worst = [d for d in tile["debtors"] if d["severe_minor"]][: policy.max_lines]
@@ -187,7 +196,8 @@ def _within_caps(drafts: list[_Draft], today: list[Row], policy: NotifyPolicy) -
     }
     kept: list[_Draft] = []
     spilled: list[_Draft] = []
-    for draft in sorted(drafts, key=lambda d: (PRIORITIES.index(d.priority), d.kind, d.entity)):
+    # The sort is stable: within a priority drafts stay in the order of `_ORDER`, clients by falling risk.
+    for draft in sorted(drafts, key=lambda d: (PRIORITIES.index(d.priority), _ORDER.index(d.kind))):
         # The brief is the digest itself: a day full of alerts must not cost it.
         if draft.kind == MORNING_BRIEF or left[draft.priority] > 0:
             left[draft.priority] -= draft.kind != MORNING_BRIEF

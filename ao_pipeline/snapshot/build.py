@@ -84,7 +84,7 @@ def build_snapshot(
             as_of,
         ),
         "cash": sections.cash_section(invoice_rows, read_rows(invoice_links, NORM_INVOICE_LINKS), names),
-        "commitments": sections.commitments_section(commitment_rows, names),
+        "commitments": sections.commitments_section(commitment_rows, names, as_of),
         "messages": sections.messages_section(message_rows, read_rows(message_links, NORM_MESSAGE_LINKS)),
         "capacity": sections.capacity_section(read_rows(capacity, TRUTH_CAPACITY), as_of),
     }

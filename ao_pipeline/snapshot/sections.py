@@ -161,18 +161,15 @@ def cash_badge(severe_minor: int, owed_minor: int) -> str:
     return "red" if ratio >= SEVERE_RED_RATIO else "yellow" if ratio >= SEVERE_YELLOW_RATIO else "green"
 
 
-def commitments_section(commitments: list[Row], names: Mapping[str, str]) -> Body:
-    """Return what is promised and asked and not done, the oldest deadline first, ours before theirs."""
+def commitments_section(commitments: list[Row], names: Mapping[str, str], as_of: date) -> Body:
+    """Return what is promised and asked and not done, overdue first, ours before theirs, then nearest to today."""
     live = [row for row in commitments if row["status"] != "done"]
-    live.sort(
-        key=lambda r: (
-            r["status"] != "overdue",
-            not r["is_ours"],
-            r["deadline_on"] or date.max,
-            r["said_on"],
-            r["commitment_id"],
-        )
-    )
+
+    def order(row: Row) -> tuple[bool, bool, int, str]:
+        distance = abs((row["deadline_on"] - as_of).days) if row["deadline_on"] is not None else date.max.toordinal()
+        return row["status"] != "overdue", not row["is_ours"], distance, row["commitment_id"]
+
+    live.sort(key=order)
     statuses = ("open", "linked", "overdue", "done")
     return {
         "counts": {status: sum(row["status"] == status for row in commitments) for status in statuses},

@@ -23,7 +23,7 @@ SOURCES_OF: Final[dict[str, tuple[str, ...]]] = {
 GATES_OF: Final[dict[str, tuple[str, ...]]] = {
     "trust": ("data_integrity",),
     "exceptions": ("data_integrity",),
-    "clients": ("data_integrity", "project_brand_consistency", "client_coverage"),
+    "clients": ("data_integrity", "project_brand_consistency", "project_client_populated", "client_coverage"),
     "delivery": ("data_integrity",),
     "cash": ("finance_ar_coverage",),
     "commitments": ("commitment_ready",),

@@ -37,6 +37,9 @@ DELIVERY_WINDOW_DAYS: Final = 90
 RESPONSE_WINDOW_DAYS: Final = 30
 WAITING_DAYS: Final = 3
 SOON_DAYS: Final = 7
+OVERDUE_WINDOW_DAYS: Final = 30
+"""A promise that is later than this no longer costs points: nobody closes promises in a mail, so they would pile up and
+every old client would end at zero."""
 
 
 @dataclass
@@ -217,13 +220,13 @@ def _add_messages(
 
 
 def _add_commitments(facts: Mapping[str, _Facts], commitments: Iterable[Row], as_of: date) -> None:
-    soon = as_of + timedelta(days=SOON_DAYS)
+    soon, oldest = as_of + timedelta(days=SOON_DAYS), as_of - timedelta(days=OVERDUE_WINDOW_DAYS)
     for commitment in commitments:
         known = facts.get(commitment["client_id"] or "")
         if known is None or not commitment["is_ours"]:
             continue
         known.has_commitments = True
         if commitment["status"] == "overdue":
-            known.overdue_commitments += 1
+            known.overdue_commitments += commitment["deadline_on"] >= oldest
         elif commitment["status"] != "done" and commitment["deadline_on"] is not None:
             known.commitments_due_soon += commitment["deadline_on"] <= soon

@@ -82,7 +82,7 @@ TRUTH_CLIENT_HEALTH: Final = TableSpec(
         integer("overdue_task_count"),
         integer("missed_response_count"),
         integer("waiting_thread_count", "threads without an answer for more than three days"),
-        integer("overdue_commitment_count", "ours"),
+        integer("overdue_commitment_count", "ours, at most 30 days late"),
         integer("severe_invoice_count", "61 days and older"),
     ),
 )

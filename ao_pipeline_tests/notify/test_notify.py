@@ -142,7 +142,7 @@ def overdue(number: int, days_late: int, **values: Any) -> dict[str, Any]:
     [
         (snapshot(), []),
         (snapshot(clients=[client("c1")]), [("client_at_risk", "high")]),
-        (snapshot(clients=[client("c1", 49)]), [("client_at_risk", "critical")]),
+        (snapshot(clients=[client("c1", 9)]), [("client_at_risk", "high")]),
         (snapshot(stale=["gmail", "xero"]), [("data_degraded", "high")]),
         (snapshot(level="blocked"), [("data_degraded", "critical")]),
         (snapshot(badge="red"), [("cash_severe", "high")]),
@@ -176,7 +176,16 @@ def test_the_first_run_ever_does_not_storm() -> None:
     planned = plan(rows, now=NOON, commitments=[overdue(n, 1) for n in range(50)])
 
     assert len(planned) <= 10
-    assert [row["title"] for row in planned if row["kind"] == "overflow"] == ["More alerts today: 97"]
+    assert [row["title"] for row in planned if row["kind"] == "overflow"] == ["More alerts today: 98"]
+
+
+def test_digests_come_before_clients_and_clients_by_risk() -> None:
+    rows = snapshot(clients=[client(name) for name in "zyxwvu"], stale=["xero"], badge="red")
+
+    planned = plan(rows, commitments=[overdue(1, 1)])
+
+    assert {row["entity"] for row in planned if row["kind"] == "client_at_risk"} == {"z", "y"}
+    assert {"data_degraded", "cash_severe", "commitments_overdue"} < {row["kind"] for row in planned}
 
 
 def test_overdue_promises_are_one_digest_of_what_is_new() -> None:

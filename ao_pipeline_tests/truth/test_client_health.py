@@ -172,8 +172,23 @@ def test_missed_answers_cost_responsiveness(
 
 def test_only_our_own_broken_promises_cost_commitments() -> None:
     rows = [
-        make(TRUTH_COMMITMENTS, commitment_id="a", client_id="c1", is_ours=True, status="overdue"),
+        make(
+            TRUTH_COMMITMENTS,
+            commitment_id="a",
+            client_id="c1",
+            is_ours=True,
+            status="overdue",
+            deadline_on=AS_OF - timedelta(days=30),
+        ),
         make(TRUTH_COMMITMENTS, commitment_id="b", client_id="c1", is_ours=False, status="overdue"),
+        make(
+            TRUTH_COMMITMENTS,
+            commitment_id="d",
+            client_id="c1",
+            is_ours=True,
+            status="overdue",
+            deadline_on=AS_OF - timedelta(days=31),
+        ),
         make(TRUTH_COMMITMENTS, commitment_id="c", client_id="c1", is_ours=True, status="open", deadline_on=AS_OF),
     ]
 
