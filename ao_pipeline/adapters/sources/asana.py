@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ao_pipeline.adapters.sources.http import Params, SourceClient
+from ao_pipeline.adapters.sources.exchange import Params
+from ao_pipeline.adapters.sources.http import SourceClient
 from ao_pipeline.adapters.sources.outcome import full_listing
 from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.adapters.sources.walk import asana_records

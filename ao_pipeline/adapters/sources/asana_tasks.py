@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
 from ao_pipeline.adapters.sources.asana import PAGE_SIZE, list_projects, list_users
-from ao_pipeline.adapters.sources.http import Params, SourceClient, name_culprit
+from ao_pipeline.adapters.sources.exchange import Params
+from ao_pipeline.adapters.sources.http import SourceClient, name_culprit
 from ao_pipeline.adapters.sources.outcome import absent_keys, collected, full_listing, key_table, next_cursor
 from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.adapters.sources.walk import asana_records
@@ -33,7 +35,10 @@ RECONCILE_EVERY: Final = timedelta(hours=24)
 MAX_SUBTASK_DEPTH: Final = 6
 """Asana nests subtasks five deep; deeper is a loop."""
 
-_KEY_FIELDS: Final = "num_subtasks"
+_KEY_FIELDS: Final = "num_subtasks,assignee.gid"
+_UNREADABLE: Final = frozenset({400, 403, 404})
+
+Listing = dict[str, str]
 
 
 @dataclass
@@ -45,6 +50,9 @@ class _Reading:
     batch: Batch
     listed: set[str] = field(default_factory=set)
     """Every gid that was seen, quarantined ones included."""
+    users: set[str] = field(default_factory=set)
+    former: set[str] = field(default_factory=set)
+    """Assignees who are no users of the workspace any more; their tasks without a project are found by their gid only."""
 
 
 def collect_tasks(request: CollectionRequest) -> Collected:
@@ -77,7 +85,7 @@ def collect_tasks(request: CollectionRequest) -> Collected:
         )
 
 
-def _collect_all(reading: _Reading, listings: list[Params], drift: Drift) -> Collected:
+def _collect_all(reading: _Reading, listings: list[Listing], drift: Drift) -> Collected:
     found = _list_tasks(reading, listings, contracts.TASK_FIELDS, modified_since=None)
     _walk_subtasks(reading, _parents(found))
     request = reading.request
@@ -93,48 +101,65 @@ def _cursor(reading: _Reading, rows: Any, *, generation: int, reconciled_at: str
         "generation": generation,
         "watermark": to_iso(watermark),
         "reconciled_at": reconciled_at,
+        "former_assignees": sorted(reading.former),
         "seen": remember(rows, key="task_gid", changed_at="modified_at", since=watermark),
     }
     return next_cursor(reading.request, reading.batch, cursor, empty={"generation": 0})
 
 
-def _listings(reading: _Reading) -> list[Params]:
+def _listings(reading: _Reading) -> list[Listing]:
     """Return the filters that together reach every task that is in a project or has an assignee."""
-    workspace = reading.request.settings.asana_workspace_gid
     projects = list_projects(reading.client, reading.request, fields="gid")
     users = list_users(reading.client, reading.request, fields="gid")
+    reading.users = {user["gid"] for user in users}
+    reading.former = set((reading.request.cursor or {}).get("former_assignees", ())) - reading.users
     return [
         *({"project": project["gid"]} for project in projects),
-        *({"assignee": user["gid"], "workspace": workspace} for user in users),
+        *(_by_assignee(reading, gid) for gid in sorted(reading.users | reading.former)),
     ]
 
 
+def _by_assignee(reading: _Reading, gid: str) -> Listing:
+    return {"assignee": gid, "workspace": reading.request.settings.asana_workspace_gid}
+
+
 def _list_tasks(
-    reading: _Reading, listings: list[Params], fields: str, *, modified_since: str | None
+    reading: _Reading, listings: list[Listing], fields: str, *, modified_since: str | None
 ) -> list[dict[str, Any]]:
-    """Read all listings on several threads; add full records to the batch on this one."""
-    extra: Params = {"modified_since": modified_since} if modified_since else {}
-
-    def read(listing: Params) -> list[dict[str, Any]]:
-        try:
-            return asana_records(
-                reading.client,
-                contracts.TASKS_PAGE,
-                "/tasks",
-                {**listing, **extra, "limit": PAGE_SIZE, "opt_fields": fields},
-            )
-        except AoError as error:
-            culprit = f"project {listing['project']}" if "project" in listing else f"assignee {listing['assignee']}"
-            raise name_culprit(error, culprit) from error
-
+    """Read all listings on several threads, and those of former users that turn up; add full records to the batch."""
     found: dict[str, dict[str, Any]] = {}
-    for records in reading.client.each(read, listings):
-        for record in records:
-            found[record["gid"]] = record
+    while listings:
+        call = partial(_read_listing, reading, fields=fields, modified_since=modified_since)
+        for records in reading.client.each(call, listings):
+            found.update((record["gid"], record) for record in records)
+        strangers = _assignees(found.values()) - reading.users - reading.former
+        reading.former |= strangers
+        # Without a time: none of their tasks was ever listed.
+        listings, modified_since = [_by_assignee(reading, gid) for gid in sorted(strangers)], None
     if fields == contracts.TASK_FIELDS:
         _add(reading, found.values())
     reading.listed.update(found)
     return list(found.values())
+
+
+def _read_listing(
+    reading: _Reading, listing: Listing, *, fields: str, modified_since: str | None
+) -> list[dict[str, Any]]:
+    extra = {"modified_since": modified_since} if modified_since else {}
+    params: Params = {**listing, **extra, "limit": PAGE_SIZE, "opt_fields": fields}
+    try:
+        return asana_records(reading.client, contracts.TASKS_PAGE, "/tasks", params)
+    except AoError as error:
+        if listing.get("assignee") in reading.former and error.details.get("status") in _UNREADABLE:
+            return []  # Asana may refuse to list a person who left; what is in projects was listed there.
+        culprit = f"project {listing['project']}" if "project" in listing else f"assignee {listing['assignee']}"
+        raise name_culprit(error, culprit) from error
+
+
+def _assignees(records: Iterable[dict[str, Any]]) -> set[str]:
+    people = (record.get("assignee") for record in records)
+    gids = (person.get("gid") for person in people if isinstance(person, dict))
+    return {gid for gid in gids if isinstance(gid, str) and gid}
 
 
 def _walk_subtasks(reading: _Reading, parents: list[str]) -> None:
@@ -165,7 +190,7 @@ def _read_subtasks(reading: _Reading, gid: str) -> list[dict[str, Any]]:
         raise name_culprit(error, f"task {gid}") from error
 
 
-def _reconcile(reading: _Reading, listings: list[Params]) -> Any:
+def _reconcile(reading: _Reading, listings: list[Listing]) -> Any:
     """List every key, fetch rows that the store lacks, and return the stored keys that are gone."""
     known = _list_tasks(reading, listings, _KEY_FIELDS, modified_since=None)
     _walk_subtasks(reading, _parents(known))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
-from ao_pipeline.adapters.sources.http import Params, SourceClient, name_culprit
+from ao_pipeline.adapters.sources.exchange import Params
+from ao_pipeline.adapters.sources.http import SourceClient, name_culprit
 from ao_pipeline.adapters.sources.outcome import (
     collected,
     full_listing,

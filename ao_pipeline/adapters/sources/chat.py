@@ -14,7 +14,8 @@ from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import quote
 
-from ao_pipeline.adapters.sources.http import Params, SourceClient, name_culprit
+from ao_pipeline.adapters.sources.exchange import Params
+from ao_pipeline.adapters.sources.http import SourceClient, name_culprit
 from ao_pipeline.adapters.sources.outcome import collected, full_listing, left_scopes, next_cursor
 from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.adapters.sources.walk import google_pages

@@ -7,11 +7,10 @@ import random
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import requests
 import stamina
@@ -19,6 +18,7 @@ import urllib3.exceptions
 
 from ao_pipeline import clock
 from ao_pipeline.adapters.sources.classify import classify, http_date
+from ao_pipeline.adapters.sources.exchange import Answer, Counters, Params, RawAnswer, TokenProvider
 from ao_pipeline.adapters.sources.limits import RATE_LIMITS, Budget, RateLimiter
 from ao_pipeline.errors import (
     AoError,
@@ -41,58 +41,6 @@ _CHUNK_BYTES: Final = 256 * 1024
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Params = Mapping[str, str | int]
-
-
-class TokenProvider(Protocol):
-    """Where authorization headers come from. One token per subject: a mailbox, or the empty text."""
-
-    def headers(self, subject: str, send: Sender) -> dict[str, str]:
-        """Return headers with a token that is valid now, fetching one if need be."""
-
-    def forget(self, subject: str) -> None:
-        """Drop the token of `subject`: the upstream refused it."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A 2xx answer."""
-
-    body: Any
-    server_time: datetime | None
-    """The `Date` header: the upstream's clock, in whole seconds."""
-
-
-@dataclass(frozen=True)
-class RawAnswer:
-    """Any answer, its body read to the end."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class Sender(Protocol):
-    """Send one request as it is: no retry, no token. Token providers use it for their own requests."""
-
-    def __call__(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        params: Params | None = None,
-        data: bytes | None = None,
-    ) -> RawAnswer: ...
-
-
-@dataclass
-class Counters:
-    """What a collection cost."""
-
-    requests: int = 0
-    retries: int = 0
-    pages: int = 0
 
 
 class SourceClient:
@@ -127,7 +75,7 @@ class SourceClient:
         self._pool: ThreadPoolExecutor | None = None
         self._random = random.Random()
 
-    def __enter__(self) -> SourceClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -175,9 +123,9 @@ class SourceClient:
             pause_seconds = float(asked) if asked is not None else self._backoff(attempt_number)
             return 0.0  # The pause is taken below, by the project's own clock and within the budget.
 
-        attempt_number = 0
+        attempt_number = 1
         for attempt in stamina.retry_context(on=on_failure, attempts=self._attempts, timeout=None):
-            attempt_number += 1
+            attempt_number = attempt.num
             with attempt:
                 if attempt_number > 1:
                     self._count(retries=1)

@@ -10,7 +10,8 @@ from typing import Any, Final
 import pyarrow as pa
 
 from ao_pipeline import clock
-from ao_pipeline.adapters.sources.http import SourceClient, TokenProvider
+from ao_pipeline.adapters.sources.exchange import TokenProvider
+from ao_pipeline.adapters.sources.http import SourceClient
 from ao_pipeline.adapters.sources.tokens import GOOGLE_SCOPES, FixedToken, GoogleTokens, XeroTokens
 from ao_pipeline.settings import Settings
 

@@ -7,7 +7,6 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -18,8 +17,8 @@ from google.oauth2 import service_account
 
 from ao_pipeline import clock
 from ao_pipeline.adapters.sources.classify import classify
-from ao_pipeline.adapters.sources.http import RawAnswer, Sender
-from ao_pipeline.errors import AuthError, ConfigError, ContractError, TransientError
+from ao_pipeline.adapters.sources.exchange import RawAnswer, Sender
+from ao_pipeline.errors import AoError, AuthError, ConfigError, ContractError, TransientError
 from ao_pipeline.settings import Settings
 
 EXPIRY_MARGIN_SECONDS: Final = 60.0
@@ -114,6 +113,8 @@ class GoogleTokens:
         transport = _GoogleTransport(send)
         try:
             info = json.loads(self._file.read_text(encoding="utf-8"))
+            if not isinstance(info, dict):
+                raise ValueError("not a JSON object")  # noqa: TRY004 - the file is wrong, not our call
             credentials = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
                 info, scopes=list(self._scopes), subject=subject
             )
@@ -206,8 +207,7 @@ class XeroTokens:
             data=urlencode({"grant_type": "client_credentials", "scope": XERO_SCOPES}).encode(),
         )
         if raw.status != 200:
-            error = _token_error(raw, "xero.token")
-            raise error
+            raise _token_error(raw, "xero.token")
         document = _document(raw, "xero.token")
         token = document.get("access_token")
         if not isinstance(token, str) or not token:
@@ -215,8 +215,8 @@ class XeroTokens:
         return token, _lifetime(raw)
 
 
-def _token_error(raw: RawAnswer, operation: str) -> Any:
-    error = classify(raw.status, raw.headers, raw.body, operation=operation, is_cursor_call=False, now=_now())
+def _token_error(raw: RawAnswer, operation: str) -> AoError:
+    error = classify(raw.status, raw.headers, raw.body, operation=operation, is_cursor_call=False, now=clock.utc_now())
     if isinstance(error, TransientError):
         return error
     # A token endpoint says 400 for wrong credentials: a human has to act, whatever the status.
@@ -238,7 +238,3 @@ def _lifetime(raw: RawAnswer) -> float:
     value = _document(raw, "token").get("expires_in")
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if is_number and value is not None else 0.0
-
-
-def _now() -> datetime:
-    return clock.utc_now().astimezone(UTC)

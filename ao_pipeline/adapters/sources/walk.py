@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from ao_pipeline.adapters.sources.http import Params, SourceClient
+from ao_pipeline.adapters.sources.exchange import Params
+from ao_pipeline.adapters.sources.http import SourceClient
 from ao_pipeline.collect.contracts.contract import PageContract
 from ao_pipeline.errors import ContractError, PermanentError
 

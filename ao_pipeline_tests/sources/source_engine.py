@@ -1,0 +1,96 @@
+"""A stand-in for the store around the collectors, and a clock that only sleeping moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from ao_pipeline.adapters.sources.registry import collect
+from ao_pipeline.collect.result import Collected
+from ao_pipeline.collect.tables import RAW_TABLES
+from ao_pipeline.sandbox.server import RunningSandbox
+from ao_pipeline.sandbox.world.size import SIZE_S
+from ao_pipeline.settings import Settings
+
+START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+SPECS = {spec.asset: spec for spec in RAW_TABLES}
+
+
+@dataclass
+class FakeTime:
+    """A clock that only sleeping moves."""
+
+    seconds: float = 0.0
+    naps: list[float] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self.seconds += max(0.0, seconds)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@dataclass
+class Engine:
+    """Collects against a sandbox and keeps rows and cursors the way the store does."""
+
+    box: RunningSandbox
+    settings: Settings
+    rows: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
+    cursors: dict[str, Any] = field(default_factory=dict)
+    now: datetime = START
+
+    def advance(self, **delta: float) -> None:
+        self.now += timedelta(**delta)
+        self.box.advance(timedelta(**delta).total_seconds())
+
+    def stored_keys(self, asset: str) -> pa.Table:
+        spec = SPECS[asset]
+        made = [dict(zip(spec.key_names, key, strict=True)) for key in self.rows.get(asset, {})]
+        return pa.Table.from_pylist(made, schema=spec.key_schema)
+
+    def read(self, asset: str, *, settings: Settings | None = None, clock: FakeTime | None = None) -> Collected:
+        """Collect without committing."""
+        clock = clock or FakeTime()
+        return collect(
+            asset,
+            settings=settings or self.settings,
+            cursor=self.cursors.get(asset),
+            stored_keys=lambda: self.stored_keys(asset),
+            now=self.now,
+            sleep=clock.sleep,
+            monotonic=clock.monotonic,
+        )
+
+    def run(self, asset: str) -> Collected:
+        """Collect and commit."""
+        result = self.read(asset)
+        self.commit(asset, result)
+        return result
+
+    def commit(self, asset: str, result: Collected) -> None:
+        spec = SPECS[asset]
+        fresh = {tuple(row[name] for name in spec.key_names): row for row in result.rows.to_pylist()}
+        gone = [tuple(key.values()) for key in result.deleted.to_pylist()]
+        assert not (set(gone) & set(fresh))
+        kept = {} if result.is_full else self.rows.get(asset, {})
+        self.rows[asset] = {key: row for key, row in {**kept, **fresh}.items() if key not in set(gone)}
+        self.cursors[asset] = result.cursor
+
+
+SMALL = replace(
+    SIZE_S,
+    projects=24,
+    members=16,
+    tasks=220,
+    mail_threads=40,
+    chat_messages=300,
+    spaces=5,
+    calendars=4,
+    events=80,
+    invoices=120,
+)
