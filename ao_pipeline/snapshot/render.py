@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Final
 
+from ao_pipeline.collect.values import CURRENCY_EXPONENTS
 from ao_pipeline.normalize.rows import Row
 from ao_pipeline.snapshot.build import read_bodies
 from ao_pipeline.snapshot.sections import Body
@@ -27,9 +29,9 @@ def render_text(rows: Sequence[Row]) -> str:
 
 
 def money(minor: int, currency: str) -> str:
-    """Return an amount with two decimals and thin groups, such as `AED 1,234.50`."""
-    sign = "-" if minor < 0 else ""
-    return f"{currency} {sign}{abs(minor) // 100:,}.{abs(minor) % 100:02d}"
+    """Return an amount in its currency's own decimals with grouped thousands, such as `AED 1,234.50` or `KWD 1.234`."""
+    exponent = CURRENCY_EXPONENTS.get(currency, 2)
+    return f"{currency} {Decimal(minor).scaleb(-exponent):,.{exponent}f}"
 
 
 def _trust(body: Body) -> list[str]:

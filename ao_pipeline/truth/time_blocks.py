@@ -48,8 +48,8 @@ def plan_time_blocks(
 ) -> list[Row]:
     """Lay meetings and open tasks on the lanes' days.
 
-    A lane is one track. It is protected while all its people (those with meetings in the horizon) are in meetings: as
-    long as one of them is free, one task can be promised. Tasks are placed greedily: overdue and due today, then by due
+    A lane is one track. It is protected while everybody in it whose own calendar is read is in a meeting: as long as
+    one of them is free, one task can be promised. A lane of which no calendar is read is never protected. Tasks are placed greedily: overdue and due today, then by due
     day, urgent first. Work that is not due yet stops at the lane's effective minutes; work that is due does not, which
     is what makes a lane overloaded. Parents of open subtasks are containers and get no slot.
 
@@ -116,17 +116,18 @@ def intersect_spans(left: list[Span], right: list[Span]) -> list[Span]:
 
 def _busy_spans(meetings: list[Row], team: list[Row], days: frozenset[date]) -> dict[tuple[str, date], list[Span]]:
     lane_of = {row["email"]: row["default_lane"] for row in team if row["is_active"]}
+    owners = {meeting["calendar_id"].lower() for meeting in meetings} & lane_of.keys()
     by_person: dict[tuple[str, date], list[Span]] = {}
     for meeting in meetings:
         if not meeting["is_blocking"] or meeting["meeting_on"] not in days:
             continue
         span = (0, 1440) if meeting["is_all_day"] else (meeting["start_minute"], meeting["end_minute"])
         for email in json.loads(meeting["participants_json"] or "[]"):
-            by_person.setdefault((email, meeting["meeting_on"]), []).append(span)
+            if email in owners:
+                by_person.setdefault((email, meeting["meeting_on"]), []).append(span)
     people_of: dict[str, set[str]] = {}
-    for email, _ in by_person:
-        if email in lane_of:
-            people_of.setdefault(lane_of[email], set()).add(email)
+    for email in sorted(owners):
+        people_of.setdefault(lane_of[email], set()).add(email)
     busy: dict[tuple[str, date], list[Span]] = {}
     for lane_id, people in people_of.items():
         for day in days:

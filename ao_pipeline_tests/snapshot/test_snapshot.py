@@ -18,7 +18,7 @@ from ao_pipeline.normalize.gates import evaluate_gates
 from ao_pipeline.normalize.invoices import aging_bucket
 from ao_pipeline.normalize.tables import NORM_INVOICE_LINKS, NORM_INVOICES, NORM_PROJECTS, NORM_TASKS
 from ao_pipeline.snapshot.build import SECTIONS, build_snapshot, read_bodies, validate_snapshot
-from ao_pipeline.snapshot.render import render_text
+from ao_pipeline.snapshot.render import money, render_text
 from ao_pipeline.snapshot.sections import cash_badge, cash_section
 from ao_pipeline.snapshot.tables import SNAPSHOT_AGENCY
 from ao_pipeline.truth.tables import TRUTH_CAPACITY, TRUTH_CLIENT_HEALTH, TRUTH_COMMITMENTS
@@ -257,6 +257,20 @@ def test_debtors_that_do_not_add_up_are_refused() -> None:
 def test_an_empty_snapshot_is_refused() -> None:
     with pytest.raises(ContractError, match="needs the sections"):
         validate_snapshot([])
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "text"),
+    [
+        (123456, "AED", "AED 1,234.56"),
+        (123456, "KWD", "KWD 123.456"),
+        (123456, "JPY", "JPY 123,456"),
+        (-5, "AED", "AED -0.05"),
+        (10**17 + 1, "USD", "USD 1,000,000,000,000,000.01"),
+    ],
+)
+def test_money_has_the_decimals_of_its_currency(minor: int, currency: str, text: str) -> None:
+    assert money(minor, currency) == text
 
 
 def test_the_text_names_clients_money_and_lanes() -> None:

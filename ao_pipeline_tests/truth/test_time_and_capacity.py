@@ -88,6 +88,13 @@ def test_a_lane_is_free_while_one_of_its_people_is() -> None:
     assert [slot for slot in slots(rows) if slot[2] == "protected"] == [(660, 720, "protected")]
 
 
+def test_meetings_on_a_shared_calendar_protect_the_people_who_attend_them() -> None:
+    shared = meeting(660, 720, "noor", "guest") | {"calendar_id": "rooms@agency.example"}
+
+    assert (660, 720, "protected") not in slots(plan(meetings=[shared]))
+    assert (660, 720, "protected") in slots(plan(meetings=[shared, meeting(0, 10, day=SUNDAY + timedelta(days=1))]))
+
+
 def test_days_off_have_no_free_slots() -> None:
     assert slots(plan(), SUNDAY + timedelta(days=5)) == slots(plan(), SUNDAY + timedelta(days=6)) == []
 
