@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     state_url: SecretStr = Field(
         default=SecretStr(""), description="SQLAlchemy URL of the state store; empty means SQLite in the data folder"
     )
+    dagster_home: Path | None = Field(
+        default=None, validation_alias="DAGSTER_HOME", description="Dagster's instance folder; unset means one in the data folder"
+    )
     first_cycle: str = Field(
         default="2026-10-01-00:00", description="First partition, UTC; earlier cycles do not exist. Moving it later hides history"
     )
@@ -113,6 +116,11 @@ class Settings(BaseSettings):
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.org_time_zone)
+
+    @property
+    def org_domain_list(self) -> list[str]:
+        """The agency's own mail domains, lower case, sorted."""
+        return sorted({part.strip().lower() for part in self.org_domains.split(",") if part.strip()})
 
     @property
     def data_path(self) -> Path:

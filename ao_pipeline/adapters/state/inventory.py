@@ -13,7 +13,7 @@ from ao_pipeline.snapshot.tables import SNAPSHOT_TABLES
 from ao_pipeline.truth.tables import TRUTH_TABLES
 
 ALL_SPECS: Final[tuple[TableSpec, ...]] = (
-    *REFERENCE_TABLES,
+    *REFERENCE_TABLES.values(),
     *RAW_TABLES,
     *NORM_TABLES,
     *TRUTH_TABLES,

@@ -1,0 +1,251 @@
+"""How a managed asset materializes: restore an earlier cycle, or compute, commit and report.
+
+An asset module only says what it reads and which rule it calls; everything that keeps the promises is here.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from typing import Any, Final
+
+import dagster as dg
+import pandas as pd
+import pyarrow as pa
+
+from ao_pipeline.adapters.state.model import Head, Intent, Receipt
+from ao_pipeline.adapters.state.store import StateStore
+from ao_pipeline.bundles.canonical import RowSource, canonical_json, conform
+from ao_pipeline.bundles.changes import Change
+from ao_pipeline.bundles.schema import TableSpec
+from ao_pipeline.cycle import CYCLE_MINUTES, Cycle
+from ao_pipeline.defs import tags
+from ao_pipeline.defs.failures import STEP_RETRY, mapped_failures
+from ao_pipeline.defs.metadata import column_schema, materialize_result
+from ao_pipeline.defs.partitions import CYCLES, cycles_of
+from ao_pipeline.defs.resources import StateResource
+from ao_pipeline.errors import PermanentError, UnknownNameError
+from ao_pipeline.settings import Settings
+
+OWNER: Final = "team:agency-operations"
+
+Facts = Mapping[str, Any]
+"""Inputs that are not tables (a file's hash, the freshness of sources): small JSON, part of the fingerprint."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a rule may look at in one cycle. "Now" is the cycle's end, never the clock."""
+
+    store: StateStore
+    settings: Settings
+    spec: TableSpec
+    first_cycle: Cycle
+    cycle: Cycle
+    run_id: str
+    reads: tuple[TableSpec, ...]
+    facts: Facts = field(default_factory=dict)
+
+    @property
+    def now(self) -> datetime:
+        return self.cycle.end
+
+    @property
+    def as_of(self) -> date:
+        """The organisation's calendar day."""
+        return self.cycle.org_date(self.settings.zone)
+
+    def table(self, spec: TableSpec) -> pa.Table:
+        """Return an input table; only declared inputs can be read."""
+        if spec not in self.reads and spec != self.spec:
+            raise UnknownNameError(f"{self.spec.asset} reads {spec.asset} without declaring it")
+        return self.store.read(spec.asset)
+
+    def frame(self, spec: TableSpec) -> pd.DataFrame:
+        """Return an input table as a data frame with Arrow types, so that NULL stays NULL."""
+        return self.table(spec).to_pandas(types_mapper=pd.ArrowDtype)
+
+    @cached_property
+    def head(self) -> Head | None:
+        """Where the asset itself stands."""
+        return self.store.head(self.spec.asset)
+
+
+Rule = Callable[[Work], RowSource | Change]
+FactsRule = Callable[[Work], Facts]
+CommitStep = Callable[[str, Change], Receipt]
+PrepareRule = Callable[[Work, CommitStep], None]
+"""Commits something of its own before the rule runs: an intent that must be durable before a side effect."""
+
+
+def managed_asset(
+    spec: TableSpec,
+    *,
+    reads: Sequence[TableSpec] = (),
+    code_version: str,
+    kinds: set[str],
+    depends_on_day: bool = False,
+    facts: FactsRule | None = None,
+    cadence_minutes: int = CYCLE_MINUTES,
+    is_skippable: bool = True,
+    is_revertible: bool = True,
+    prepare: PrepareRule | None = None,
+    pool: str | None = None,
+) -> Callable[[Rule], dg.AssetsDefinition]:
+    """Declare the asset that writes `spec`.
+
+    Args:
+        spec: Its table.
+        reads: Tables that it is computed from: its lineage.
+        code_version: Changes when the rule's meaning changes; then it is computed again.
+        kinds: Labels in the UI.
+        depends_on_day: Whether the organisation's calendar day is an input.
+        facts: Inputs that are not tables.
+        cadence_minutes: How often it is due; freshness derives from it.
+        is_skippable: Whether equal inputs may skip the computation (collectors never: the world is their input).
+        is_revertible: Whether an earlier cycle can be restored; what left the house cannot be taken back.
+        prepare: See `PrepareRule`.
+        pool: Dagster pool that bounds concurrent steps.
+    """
+    read_specs = tuple(reads)
+    stage: str = spec.asset.split("/", 1)[0]
+
+    def declare(rule: Rule) -> dg.AssetsDefinition:
+        @dg.asset(
+            key=dg.AssetKey(spec.asset.split("/")),
+            deps=[dg.AssetKey(other.asset.split("/")) for other in read_specs],
+            partitions_def=CYCLES,
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            group_name=stage,
+            owners=[OWNER],
+            kinds=kinds,
+            tags={"stage": stage},
+            code_version=code_version,
+            description=rule.__doc__,
+            retry_policy=STEP_RETRY,
+            freshness_policy=freshness(cadence_minutes),
+            metadata={"dagster/column_schema": column_schema(spec), "dagster/table_name": spec.name, "ao/row": spec.row},
+            pool=pool,
+        )
+        def materialize(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult[None]:
+            first, last = cycles_of(context)
+            work = Work(state.store, state.settings, spec, first, last, root_run_id(context), read_specs)
+            with mapped_failures():
+                computation = _Computation(rule, facts, code_version, depends_on_day, is_skippable, is_revertible, prepare)
+                return materialize_result(_materialize(context, work, computation))
+
+        return materialize
+
+    return declare
+
+
+def freshness(cadence_minutes: int) -> dg.FreshnessPolicy:
+    """Warn after one missed materialization, fail after two, each with a window's grace to run in."""
+    due = timedelta(minutes=cadence_minutes + CYCLE_MINUTES)
+    return dg.FreshnessPolicy.time_window(fail_window=due + timedelta(minutes=cadence_minutes), warn_window=due)
+
+
+def root_run_id(context: dg.AssetExecutionContext) -> str:
+    """Return the id that every retry of this run shares."""
+    return context.run.root_run_id or context.run_id
+
+
+@dataclass(frozen=True)
+class _Computation:
+    rule: Rule
+    facts: FactsRule | None
+    code_version: str
+    depends_on_day: bool
+    is_skippable: bool
+    is_revertible: bool
+    prepare: PrepareRule | None
+
+
+def _materialize(context: dg.AssetExecutionContext, work: Work, computation: _Computation) -> Receipt:
+    purpose = context.run_tags.get(tags.PURPOSE, "")
+    is_earlier = work.head is not None and work.cycle.key < work.head.computed_cycle
+    if purpose == "revert" or (is_earlier and (purpose != "recompute" or not computation.is_revertible)):
+        if not computation.is_revertible:
+            raise PermanentError(f"{work.spec.asset} cannot return to {work.cycle}: what was sent cannot be taken back")
+        return _restore(context, work)
+    return _compute(context, work, computation)
+
+
+def _restore(context: dg.AssetExecutionContext, work: Work) -> Receipt:
+    reason = context.run_tags.get(tags.REASON, f"partition {work.cycle} was materialized again")
+    actor = context.run_tags.get(tags.ACTOR, "dagster")
+    receipt = work.store.revert(
+        Intent(
+            spec=work.spec,
+            cycle=work.cycle,
+            first_cycle=work.first_cycle,
+            name=f"revert:{work.run_id}",
+            run_id=context.run_id,
+            attempt=context.retry_number + 1,
+            actor=actor,
+            reason=reason,
+        )
+    )
+    if context.run_tags.get(tags.HOLD) == "true":
+        work.store.hold(work.spec.asset, reason=reason, actor=actor)
+    header = receipt.header
+    context.log.info(
+        f"reverted {header.asset} to {work.cycle}: {header.rows_changed} rows changed, state {header.state_hash_after} verified"
+    )
+    return receipt
+
+
+def _compute(context: dg.AssetExecutionContext, work: Work, computation: _Computation) -> Receipt:
+    facts = {} if computation.facts is None else computation.facts(work)
+    work = Work(work.store, work.settings, work.spec, work.first_cycle, work.cycle, work.run_id, work.reads, facts)
+    inputs = _fingerprint(work, computation)
+    if computation.prepare is not None:
+
+        def commit_step(name: str, change: Change) -> Receipt:
+            writer = work.store.begin(_intent(context, work, computation, name=f"{name}:{work.run_id}", inputs=""))
+            return Receipt(writer.found, pa.table({}), is_replay=True) if writer.found else work.store.commit(writer, change)
+
+        computation.prepare(work, commit_step)
+    intent = _intent(context, work, computation, name=f"run:{work.run_id}", inputs=inputs)
+    writer = work.store.begin(intent)
+    if writer.found is not None:
+        context.log.info(f"bundle {writer.found.bundle_id} was committed by an earlier attempt; reporting it")
+        return Receipt(writer.found, pa.table({}), is_replay=True)
+    if computation.is_skippable and writer.head.seq and writer.head.inputs == inputs:
+        return work.store.commit(writer, Change(work.spec.empty(), is_full=False, stats={"skipped": "inputs unchanged"}))
+    result = computation.rule(work)
+    change = result if isinstance(result, Change) else Change(conform(work.spec, result), is_full=True)
+    return work.store.commit(writer, change)
+
+
+def _intent(
+    context: dg.AssetExecutionContext, work: Work, computation: _Computation, *, name: str, inputs: str
+) -> Intent:
+    return Intent(
+        spec=work.spec,
+        cycle=work.cycle,
+        first_cycle=work.first_cycle,
+        name=name,
+        run_id=context.run_id,
+        attempt=context.retry_number + 1,
+        code_version=computation.code_version,
+        reason=context.run_tags.get(tags.REASON, ""),
+        inputs=inputs,
+    )
+
+
+def _fingerprint(work: Work, computation: _Computation) -> str:
+    """Return canonical JSON of everything the rows follow from."""
+    heads = work.store.heads() if work.reads else {}
+    day: str | None = work.as_of.isoformat() if computation.depends_on_day else None
+    return canonical_json(
+        {
+            "code": computation.code_version,
+            "day": day,
+            "facts": json.loads(canonical_json(dict(work.facts))),
+            "tables": {s.name: heads[s.asset].state_hash if s.asset in heads else None for s in work.reads},
+        }
+    )
+
+

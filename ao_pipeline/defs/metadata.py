@@ -1,0 +1,81 @@
+"""What Dagster shows of a bundle: identity, counts that plot, and a bounded preview. The bundle itself stays in the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from ao_pipeline.adapters.state.model import Receipt
+from ao_pipeline.bundles.schema import TableSpec
+
+MAX_NOTE_CHARACTERS = 2_000
+"""Longest JSON note kept in metadata: Dagster stores each about four times."""
+
+
+def materialize_result(receipt: Receipt) -> dg.MaterializeResult[None]:
+    """Report a bundle: its data version is the state hash, so Dagster's staleness is exact."""
+    header = receipt.header
+    stats: dict[str, Any] = json.loads(header.stats)
+    metadata: dict[str, Any] = {
+        "dagster/row_count": header.row_count_after,
+        "ao/bundle": header.bundle_id,
+        "ao/kind": header.kind,
+        "ao/seq": header.seq,
+        "ao/parent": header.parent_seal[:16],
+        "ao/state_hash": header.state_hash_after,
+        "ao/state_hash_before": header.state_hash_before,
+        "ao/rows_inserted": header.rows_inserted,
+        "ao/rows_updated": header.rows_updated,
+        "ao/rows_deleted": header.rows_deleted,
+        "ao/payload_bytes": header.payload_bytes,
+        "ao/duration_ms": header.duration_ms,
+    }
+    metadata |= {f"ao/{name}": _note(value) for name, value in stats.items()}
+    if header.kind == "revert":
+        metadata["ao/restored_bundle"] = header.target_id
+    if header.reason:
+        metadata["ao/reason"] = header.reason
+    if receipt.is_replay:
+        metadata["ao/replayed"] = True
+    if receipt.preview.num_rows:
+        metadata["ao/changes"] = _preview(receipt)
+    return dg.MaterializeResult(
+        metadata=metadata, data_version=dg.DataVersion(header.state_hash_after), tags={"ao/bundle": header.bundle_id, "ao/kind": header.kind}
+    )
+
+
+def column_schema(spec: TableSpec) -> dg.TableSchema:
+    """Return the table's columns for the UI."""
+    keys = set(spec.key_names)
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                column.type.value,
+                description=column.description or None,
+                constraints=dg.TableColumnConstraints(nullable=column.name not in keys),
+            )
+            for column in spec.all_columns
+        ]
+    )
+
+
+def _preview(receipt: Receipt) -> dg.TableMetadataValue:
+    records = [
+        dg.TableRecord({name: value if value is not None else "" for name, value in row.items()})
+        for row in receipt.preview.to_pylist()
+    ]
+    columns = [dg.TableColumn(name) for name in receipt.preview.column_names]
+    return dg.MetadataValue.table(records=records, schema=dg.TableSchema(columns=columns))
+
+
+def _note(value: Any) -> Any:
+    if isinstance(value, (int, float, str, bool)):
+        return value
+    if isinstance(value, Mapping) and not value:
+        return "none"
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return text if len(text) <= MAX_NOTE_CHARACTERS else text[: MAX_NOTE_CHARACTERS - 1] + "…"

@@ -1,0 +1,220 @@
+"""Run a cycle, a revert or the checks from a terminal, in this process, on the Dagster instance that the UI shows."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import dagster as dg
+
+from ao_pipeline import clock
+from ao_pipeline.adapters.dagster_home import prepare_dagster_home
+from ao_pipeline.adapters.state.opening import open_store
+from ao_pipeline.cycle import Cycle
+from ao_pipeline.defs import tags
+from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_request
+from ao_pipeline.defs.location import build_definitions
+from ao_pipeline.defs.operations import close_cycle
+from ao_pipeline.defs.sensors import skipped_assets
+from ao_pipeline.settings import PROJECT_DIR, Settings
+
+_QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class AssetOutcome:
+    """One asset in one cycle: `status` is ok | failed | skipped."""
+
+    asset: str
+    status: str
+    inserted: int
+    updated: int
+    deleted: int
+    rows: int
+    duration_ms: int
+    note: str
+
+
+@dataclass(frozen=True)
+class CycleOutcome:
+    """A cycle as `ao cycle` reports it; `status` is that of the cycle's record."""
+
+    cycle: str
+    status: str
+    run_id: str
+    duration_ms: int
+    assets: tuple[AssetOutcome, ...]
+
+    @property
+    def is_good(self) -> bool:
+        return self.status == "success"
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """One evaluated asset check."""
+
+    asset: str
+    name: str
+    passed: bool
+    facts: dict[str, Any]
+
+
+@contextmanager
+def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Open the Dagster instance of these settings; relative paths in its configuration start at the project."""
+    os.chdir(PROJECT_DIR)
+    with dg.DagsterInstance.from_config(str(prepare_dagster_home(settings))) as instance:
+        yield instance
+
+
+def run_cycle(
+    settings: Settings, cycle: Cycle | None = None, *, instance: dg.DagsterInstance | None = None
+) -> CycleOutcome:
+    """Run one cycle now: everything in it that is due, then what a failure left out, on the last good data.
+
+    Args:
+        settings: Deployment settings.
+        cycle: The cycle; by default the last closed one.
+        instance: Dagster instance; by default the one of the settings.
+    """
+    if instance is None:
+        with dagster_instance(settings) as opened:
+            return run_cycle(settings, cycle, instance=opened)
+    wanted = cycle or Cycle.last_closed(clock.utc_now())
+    began = clock.monotonic_seconds()
+    request = cycle_request(wanted, wanted, purpose="cycle", run_key=None, reason="ao cycle")
+    result = _execute(instance, CYCLE_JOB_NAME, wanted, request.asset_selection or (), dict(request.tags))
+    failures = _failures(result)
+    if not result.success:
+        skipped = skipped_assets(instance, result.dagster_run)
+        if skipped:
+            follow_up = dict(request.tags) | {tags.PURPOSE: "follow-up", tags.REASON: f"left out by run {result.run_id[:8]}"}
+            failures |= _failures(_execute(instance, CYCLE_JOB_NAME, wanted, skipped, follow_up))
+    return _cycle_outcome(settings, wanted, request.asset_selection or (), failures, result.run_id, began)
+
+
+def request_revert(
+    settings: Settings,
+    assets: Sequence[str],
+    cycle: Cycle,
+    *,
+    reason: str,
+    actor: str,
+    hold: bool,
+    instance: dg.DagsterInstance | None = None,
+) -> None:
+    """Restore the state that `assets` had in `cycle`, through Dagster, so that its UI shows it.
+
+    Raises:
+        PermanentError: A step refused; its message is the reason. Assets before it may have been reverted.
+    """
+    if instance is None:
+        with dagster_instance(settings) as opened:
+            request_revert(settings, assets, cycle, reason=reason, actor=actor, hold=hold, instance=opened)
+            return
+    run_tags = {tags.PURPOSE: "revert", tags.REASON: reason, tags.ACTOR: actor, tags.CYCLE: cycle.key}
+    if hold:
+        run_tags[tags.HOLD] = "true"
+    result = _execute(instance, CYCLE_JOB_NAME, cycle, [_key(asset) for asset in assets], run_tags)
+    if not result.success:
+        from ao_pipeline.errors import PermanentError
+
+        raise PermanentError("; ".join(f"{asset}: {text}" for asset, text in _failures(result).items()))
+
+
+def run_checks(settings: Settings, *, instance: dg.DagsterInstance | None = None) -> list[CheckOutcome]:
+    """Evaluate every asset check against the store as it is."""
+    if instance is None:
+        with dagster_instance(settings) as opened:
+            return run_checks(settings, instance=opened)
+    result = build_definitions().resolve_job_def("checks").execute_in_process(
+        instance=instance, raise_on_error=False, tags={tags.PURPOSE: "checks"}, run_config=_QUIET
+    )
+    outcomes = [
+        CheckOutcome(
+            "/".join(item.asset_key.path), item.check_name, item.passed, {k: v.value for k, v in item.metadata.items()}
+        )
+        for item in result.get_asset_check_evaluations()
+    ]
+    for asset, text in _failures(result).items():
+        outcomes.append(CheckOutcome(asset, "runs", False, {"error": text}))
+    return outcomes
+
+
+def _execute(
+    instance: dg.DagsterInstance,
+    job: str,
+    cycle: Cycle,
+    assets: Sequence[dg.AssetKey],
+    run_tags: dict[str, str],
+) -> dg.ExecuteInProcessResult:
+    return build_definitions().resolve_job_def(job).execute_in_process(
+        instance=instance,
+        partition_key=cycle.key,
+        asset_selection=list(assets),
+        tags=run_tags,
+        raise_on_error=False,
+        run_config=_QUIET,
+    )
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """Return the last error of each failed step, by asset."""
+    failures: dict[str, str] = {}
+    for event in result.all_events:
+        if event.event_type == dg.DagsterEventType.STEP_FAILURE and event.step_key:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None and not event.step_failure_data.user_failure_data:
+                error = error.cause
+            failure = event.step_failure_data.user_failure_data
+            text = failure.description if failure and failure.description else (error.message if error else "failed")
+            failures[event.step_key.replace("__", "/")] = (text or "failed").strip()
+    return failures
+
+
+def _cycle_outcome(
+    settings: Settings,
+    cycle: Cycle,
+    selected: Sequence[dg.AssetKey],
+    failures: dict[str, str],
+    run_id: str,
+    began: float,
+) -> CycleOutcome:
+    store = open_store(settings)
+    try:
+        record = store.cycles.get(cycle)
+        if record is None or record.status == "open":
+            close_cycle(store, settings, first=cycle, last=cycle, run_id=run_id)
+            record = store.cycles.get(cycle)
+        bundles = {}
+        for header in store.bundles(cycle=cycle, limit=1_000):
+            if header.kind == "materialize":
+                bundles.setdefault(header.asset, []).append(header)
+    finally:
+        store.close()
+    assets = []
+    for key in selected:
+        asset = "/".join(key.path)
+        found = bundles.get(asset, [])
+        status = "failed" if asset in failures else "ok" if found or asset == "ops/cycle_report" else "skipped"
+        assets.append(
+            AssetOutcome(
+                asset,
+                status,
+                sum(h.rows_inserted for h in found),
+                sum(h.rows_updated for h in found),
+                sum(h.rows_deleted for h in found),
+                found[0].row_count_after if found else 0,
+                sum(h.duration_ms for h in found),
+                failures.get(asset, ""),
+            )
+        )
+    duration_ms = round((clock.monotonic_seconds() - began) * 1000)
+    status = "failed" if record is None else record.status
+    return CycleOutcome(cycle.key, status, run_id, duration_ms, tuple(assets))
+
+
+def _key(asset: str) -> dg.AssetKey:
+    return dg.AssetKey(asset.split("/"))

@@ -1,0 +1,132 @@
+"""`ops/*`: the cycle about itself."""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from ao_pipeline import clock
+from ao_pipeline.adapters.journal import append_cycle
+from ao_pipeline.adapters.state.inventory import ALL_SPECS
+from ao_pipeline.adapters.state.store import StateStore
+from ao_pipeline.collect.cadence import CADENCE
+from ao_pipeline.cycle import Cycle, cycles_between
+from ao_pipeline.defs.failures import STEP_RETRY, mapped_failures
+from ao_pipeline.defs.managed import OWNER, freshness
+from ao_pipeline.defs.partitions import CYCLES, cycles_of
+from ao_pipeline.defs.resources import StateResource
+from ao_pipeline.notify.tables import NOTIFY_DELIVERIES
+from ao_pipeline.observability.logs import cycle_complete_fields
+from ao_pipeline.resilience.outcome import Outcome, Written, judge_cycle
+from ao_pipeline.resilience.staleness import staleness
+from ao_pipeline.settings import Settings
+from ao_pipeline.snapshot.tables import SNAPSHOT_AGENCY
+
+
+def due_assets(first: Cycle, last: Cycle, state_cycles: Mapping[str, str]) -> list[str]:
+    """Return the assets with a table that a run over these cycles shall compute.
+
+    Everything derived, always; a collector when a cycle of the range asks for it, or when its last turn was missed.
+
+    Args:
+        first: Oldest cycle.
+        last: Newest cycle.
+        state_cycles: The cycle that each asset's state is of, absent when it has none.
+    """
+    return [
+        spec.asset
+        for spec in ALL_SPECS
+        if spec.asset not in CADENCE.interval_minutes
+        or any(CADENCE.is_due(spec.asset, cycle) for cycle in cycles_between(first, last))
+        or staleness(state_cycles.get(spec.asset), cycle=last, is_due=partial(CADENCE.is_due, spec.asset)).is_stale
+    ]
+
+
+def state_cycles(store: StateStore) -> dict[str, str]:
+    """Return the cycle that each asset's state is of."""
+    return {asset: head.state_cycle for asset, head in store.heads().items()}
+
+
+def close_cycle(
+    store: StateStore, settings: Settings, *, first: Cycle, last: Cycle, run_id: str
+) -> dict[str, Any]:
+    """Judge the cycle by what was written, close its record, write its one log line, and return the report."""
+    written: dict[str, Written] = {}
+    for header in store.bundles(cycle=last, limit=10 * len(ALL_SPECS)):
+        if header.kind == "materialize":
+            seen = written.get(header.asset)
+            changed = header.rows_changed + (seen.rows_changed if seen else 0)
+            duration = header.duration_ms + (seen.duration_ms if seen else 0)
+            rows = seen.row_count if seen else header.row_count_after
+            written[header.asset] = Written(header.asset, changed, rows, duration)
+    holds = store.holds()
+    outcome = judge_cycle(
+        (asset for asset in due_assets(first, last, state_cycles(store)) if asset not in holds),
+        written,
+        published=SNAPSHOT_AGENCY.asset,
+        stale=[*_stale_sections(store), *holds],
+    )
+    report = _report(store, outcome, first=first, last=last, holds=sorted(holds))
+    store.cycles.close(last, status=outcome.status.value, report=report, run_id=run_id)
+    record = store.cycles.get(last)
+    if record is not None:
+        append_cycle(settings.data_path / "logs", cycle_complete_fields(record))
+    return report
+
+
+def _stale_sections(store: StateStore) -> list[str]:
+    rows = store.read(SNAPSHOT_AGENCY.asset).to_pylist()
+    trust = next((json.loads(row["body_json"]) for row in rows if row["section"] == "trust"), {})
+    return list(trust.get("stale_sources", []))
+
+
+def _report(store: StateStore, outcome: Outcome, *, first: Cycle, last: Cycle, holds: list[str]) -> dict[str, Any]:
+    record = store.cycles.get(last)
+    now_us = clock.to_micros(clock.utc_now())
+    return {
+        "status": outcome.status.value,
+        "degraded": outcome.status.value == "degraded",
+        "first_cycle": first.key,
+        "duration_ms": 0 if record is None else (now_us - record.opened_at_us) // 1000,
+        "stages": outcome.stages,
+        "missing": list(outcome.missing),
+        "stale": _stale_sections(store),
+        "holds": holds,
+        "rows_changed": outcome.rows_changed,
+    }
+
+
+@dg.asset(
+    key=dg.AssetKey(["ops", "cycle_report"]),
+    deps=[dg.AssetKey(NOTIFY_DELIVERIES.asset.split("/"))],
+    partitions_def=CYCLES,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="ops",
+    owners=[OWNER],
+    kinds={"log"},
+    tags={"stage": "ops"},
+    code_version="1",
+    retry_policy=STEP_RETRY,
+    freshness_policy=freshness(15),
+    metadata={"dagster/table_name": "ao_cycle"},
+)
+def ops_cycle_report(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult[None]:
+    """The cycle's record: its status as a function of what was written, what is missing, and time by stage."""
+    first, last = cycles_of(context)
+    with mapped_failures():
+        report = close_cycle(state.store, state.settings, first=first, last=last, run_id=context.run_id)
+    return dg.MaterializeResult(
+        metadata={
+            "ao/status": report["status"],
+            "ao/duration_ms": report["duration_ms"],
+            "ao/rows_changed": report["rows_changed"],
+            "ao/missing": ", ".join(report["missing"]) or "none",
+            "ao/stale": ", ".join(report["stale"]) or "none",
+            "ao/stages": dg.MetadataValue.json(report["stages"]),
+        }
+    )
+
+
+OPERATIONS_ASSETS = (ops_cycle_report,)

@@ -1,0 +1,26 @@
+"""The cycle is the partition: one 15-minute UTC window, shared by every asset."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import dagster as dg
+
+from ao_pipeline.cycle import CYCLE_CRON, KEY_FORMAT, Cycle
+from ao_pipeline.settings import current_settings
+
+
+def cycle_partitions() -> dg.TimeWindowPartitionsDefinition:
+    """Return the partitions from the configured first cycle on."""
+    return dg.TimeWindowPartitionsDefinition(
+        start=current_settings().first_cycle, cron_schedule=CYCLE_CRON, fmt=KEY_FORMAT, timezone="UTC"
+    )
+
+
+CYCLES: Final = cycle_partitions()
+
+
+def cycles_of(context: dg.AssetExecutionContext) -> tuple[Cycle, Cycle]:
+    """Return the oldest and newest cycle of this run: the same one, unless it catches up on a range."""
+    window = context.partition_key_range
+    return Cycle.from_key(window.start), Cycle.from_key(window.end)

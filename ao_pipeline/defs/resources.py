@@ -1,0 +1,58 @@
+"""Resources: the state store and the settings, opened once a run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import Final
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from ao_pipeline.adapters.state.opening import open_store
+from ao_pipeline.adapters.state.store import StateStore
+from ao_pipeline.cycle import Cycle
+from ao_pipeline.defs import tags
+from ao_pipeline.settings import Settings, current_settings
+
+REPORT_ASSET: Final = dg.AssetKey(["ops", "cycle_report"])
+"""The asset that closes a cycle: a run that selects it is a cycle."""
+
+
+class StateResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The state store that the settings name. Opened at the start of a run, closed at its end, also when it fails."""
+
+    _store: StateStore | None = PrivateAttr(default=None)
+
+    @contextlib.contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[StateResource]:
+        store = open_store(self.settings)
+        self._store = store
+        try:
+            self._open_cycle(store, context.run)
+            yield self
+        finally:
+            self._store = None
+            store.close()
+
+    def _open_cycle(self, store: StateStore, run: dg.DagsterRun | None) -> None:
+        """Record that a run works on its cycle, before it writes anything; reverts and checks are no cycles."""
+        if run is None or run.tags.get(tags.PURPOSE) in ("revert", "recompute", "checks"):
+            return
+        last = run.tags.get("dagster/asset_partition_range_end") or run.tags.get("dagster/partition")
+        if last is None or REPORT_ASSET not in (run.asset_selection or frozenset({REPORT_ASSET})):
+            return
+        first = run.tags.get("dagster/asset_partition_range_start", last)
+        store.cycles.open(Cycle.from_key(last), first_cycle=Cycle.from_key(first), run_id=run.run_id)
+
+    @property
+    def store(self) -> StateStore:
+        """The open store."""
+        if self._store is None:
+            raise RuntimeError("the state store is only open while a run executes")
+        return self._store
+
+    @property
+    def settings(self) -> Settings:
+        """Deployment settings."""
+        return current_settings()

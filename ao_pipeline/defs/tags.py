@@ -1,0 +1,16 @@
+"""Run tags of our own: how a run says what it is for. Sensors filter on them, so that healing never feeds itself."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PURPOSE: Final = "ao/purpose"
+"""cycle | follow-up | catch-up | revert | recompute | checks; absent on runs that a person started in the UI."""
+
+REASON: Final = "ao/reason"
+ACTOR: Final = "ao/actor"
+HOLD: Final = "ao/hold"
+"""`true`: put the asset on hold after reverting it."""
+
+CYCLE: Final = "ao/cycle"
+"""Newest cycle of the run; runs over a range have no partition tag of their own."""
