@@ -71,40 +71,21 @@ def evaluate_gates(
     Returns:
         Rows of `norm_gates`, all ten, always. A ratio over nothing is 1.0: no data fails no gate.
     """
+    task_link_rows = read_rows(task_links, NORM_TASK_LINKS)
     project_rows = {row["project_id"]: row for row in read_rows(projects, NORM_PROJECTS)}
-    links = read_rows(project_links, NORM_PROJECT_LINKS)
     client_of_brand = {row["brand_id"]: row["client_id"] for row in read_rows(brands, REF_BRANDS)}
     client_ids = frozenset(row["client_id"] for row in read_rows(clients, REF_CLIENTS))
-    task_link_rows = read_rows(task_links, NORM_TASK_LINKS)
-    outer = [row for row in links if _is_live_outer(project_rows.get(row["project_id"]))]
+    linkable = [row for row in task_link_rows if row["client_link_status"] != "not_applicable"]
+    breaks = count_integrity_breaks(
+        read_rows(tasks, NORM_TASKS), task_link_rows, project_rows, client_of_brand, client_ids
+    )
+    bodies = [row["body"] or "" for row in read_rows(messages, NORM_MESSAGES)]
     measured = {
-        "data_integrity": float(
-            count_integrity_breaks(
-                read_rows(tasks, NORM_TASKS), task_link_rows, project_rows, client_of_brand, client_ids
-            )
-        ),
-        "project_brand_required": float(sum(row["brand_id"] is None for row in outer)),
-        "project_brand_consistency": float(
-            sum(
-                row["client_id"] is not None and row["client_id"] != client_of_brand.get(row["brand_id"])
-                for row in outer
-            )
-        ),
-        "project_client_populated": float(sum(row["client_id"] is None for row in outer)),
-        "internal_project_client_null": float(
-            sum(row["client_id"] is not None and _is_internal(project_rows.get(row["project_id"])) for row in links)
-        ),
-        "client_coverage": _ratio(
-            [
-                row["client_link_status"] == "linked"
-                for row in task_link_rows
-                if row["client_link_status"] != "not_applicable"
-            ]
-        ),
-        "commitment_ready": _ratio(
-            [len(row["body"] or "") >= READY_BODY_CHARACTERS for row in read_rows(messages, NORM_MESSAGES)]
-        ),
+        "data_integrity": float(breaks),
+        "client_coverage": _ratio([row["client_link_status"] == "linked" for row in linkable]),
+        "commitment_ready": _ratio([len(body) >= READY_BODY_CHARACTERS for body in bodies]),
         "capacity_baseline": float(sum((row["weekly_hours"] or 0) <= 0 for row in read_rows(lanes, REF_LANES))),
+        **_measure_projects(read_rows(project_links, NORM_PROJECT_LINKS), project_rows, client_of_brand),
         **_measure_receivables(read_rows(invoices, NORM_INVOICES), read_rows(invoice_links, NORM_INVOICE_LINKS)),
     }
     rows = [
@@ -176,3 +157,17 @@ def _measure_receivables(invoices: list[Row], links: list[Row]) -> dict[str, flo
     covered = [row["due_on"] is not None and row["invoice_id"] in linked for row in open_rows]
     unclean = sum(not row["is_valid_ar"] or row["invoice_id"] not in linked for row in open_rows)
     return {"finance_ar_coverage": _ratio(covered), "finance_ar_clean": float(unclean)}
+
+
+def _measure_projects(
+    links: list[Row], projects: Mapping[str, Row], client_of_brand: Mapping[str, str]
+) -> dict[str, float]:
+    outer = [row for row in links if _is_live_outer(projects.get(row["project_id"]))]
+    odd = [row for row in outer if row["client_id"] not in {None, client_of_brand.get(row["brand_id"])}]
+    internal = [row for row in links if _is_internal(projects.get(row["project_id"]))]
+    return {
+        "project_brand_required": float(sum(row["brand_id"] is None for row in outer)),
+        "project_brand_consistency": float(len(odd)),
+        "project_client_populated": float(sum(row["client_id"] is None for row in outer)),
+        "internal_project_client_null": float(sum(row["client_id"] is not None for row in internal)),
+    }

@@ -89,25 +89,28 @@ def build_snapshot(
         "capacity": sections.capacity_section(read_rows(capacity, TRUTH_CAPACITY), as_of),
     }
     bodies["exceptions"] = exceptions_section(bodies)
+    counts = {"commitments": len(commitment_rows), "messages": len(message_rows)}
+    rows = [_section_row(name, position, bodies, counts, as_of) for position, name in enumerate(SECTIONS, start=1)]
+    validate_snapshot(rows)
+    return sort_rows(rows, SNAPSHOT_AGENCY)
+
+
+def _section_row(
+    name: str, position: int, bodies: Mapping[str, sections.Body], counts: Mapping[str, int], as_of: date
+) -> Row:
     item_counts = {
         "trust": len(bodies["trust"]["gates"]),
         "cash": bodies["cash"]["open_invoice_count"],
-        "commitments": len(commitment_rows),
-        "messages": len(message_rows),
-        **{name: bodies[name][count] for name, (count, _, _) in _COUNTS.items()},
+        **counts,
+        **{section: bodies[section][count] for section, (count, _, _) in _COUNTS.items()},
     }
-    rows = [
-        {
-            "section": name,
-            "position": position,
-            "status": section_status(name, bodies["trust"]),
-            "item_count": item_counts[name],
-            "body_json": canonical_json({"as_of": as_of.isoformat(), **bodies[name]}),
-        }
-        for position, name in enumerate(SECTIONS, start=1)
-    ]
-    validate_snapshot(rows)
-    return sort_rows(rows, SNAPSHOT_AGENCY)
+    return {
+        "section": name,
+        "position": position,
+        "status": section_status(name, bodies["trust"]),
+        "item_count": item_counts[name],
+        "body_json": canonical_json({"as_of": as_of.isoformat(), **bodies[name]}),
+    }
 
 
 def read_bodies(rows: Sequence[Row]) -> dict[str, sections.Body]:

@@ -12,7 +12,7 @@ from ao_pipeline.normalize.messages import domain_of
 from ao_pipeline.normalize.rows import Frame, Row, fold_name, read_rows, sort_rows
 from ao_pipeline.normalize.tables import NORM_MESSAGE_LINKS, NORM_MESSAGES, NORM_TASK_LINKS, NORM_TASKS
 from ao_pipeline.truth.deadlines import find_deadline
-from ao_pipeline.truth.sentences import PATTERNS_VERSION, find_sentences
+from ao_pipeline.truth.sentences import PATTERNS_VERSION, Found, find_sentences
 from ao_pipeline.truth.tables import TRUTH_COMMITMENTS
 from ao_pipeline.truth.workweek import DEFAULT_WORK_WEEK, WorkWeek
 
@@ -135,28 +135,47 @@ def find_commitments(
             if any(_jaccard(words, other) > SAME_WORDS_RATIO for other in seen):
                 continue
             seen.append(words)
-            owner, target = _parties(message, found.kind)
-            task = _find_task(words, client_id, index)
-            deadline_on = find_deadline(found.text, said_on=message["sent_on"], week=week)
-            commitment_id = hashlib.sha256(f"{message['message_id']}\x1f{found.text}".encode()).hexdigest()[:16]
-            rows[commitment_id] = {
-                "commitment_id": commitment_id,
-                "mailbox": message["mailbox"],
-                "message_id": message["message_id"],
-                "thread_id": message["thread_id"],
-                "client_id": client_id,
-                "kind": found.kind,
-                "text": found.text,
-                "owner": owner,
-                "target": target,
-                "is_ours": domain_of(owner) in ours,
-                "said_on": message["sent_on"],
-                "deadline_on": deadline_on,
-                "confidence": found.confidence,
-                "status": _status(task, deadline_on, as_of),
-                "task_id": task.task_id if task is not None else None,
-            }
+            row = _commitment(
+                message,
+                found,
+                client_id=client_id,
+                task=_find_task(words, client_id, index),
+                deadline_on=find_deadline(found.text, said_on=message["sent_on"], week=week),
+                as_of=as_of,
+                ours=ours,
+            )
+            rows[row["commitment_id"]] = row
     return sort_rows(rows.values(), TRUTH_COMMITMENTS)
+
+
+def _commitment(
+    message: Row,
+    found: Found,
+    *,
+    client_id: str | None,
+    task: _Task | None,
+    deadline_on: date | None,
+    as_of: date,
+    ours: frozenset[str],
+) -> Row:
+    owner, target = _parties(message, found.kind)
+    return {
+        "commitment_id": hashlib.sha256(f"{message['message_id']}\x1f{found.text}".encode()).hexdigest()[:16],
+        "mailbox": message["mailbox"],
+        "message_id": message["message_id"],
+        "thread_id": message["thread_id"],
+        "client_id": client_id,
+        "kind": found.kind,
+        "text": found.text,
+        "owner": owner,
+        "target": target,
+        "is_ours": domain_of(owner) in ours,
+        "said_on": message["sent_on"],
+        "deadline_on": deadline_on,
+        "confidence": found.confidence,
+        "status": _status(task, deadline_on, as_of),
+        "task_id": task.task_id if task is not None else None,
+    }
 
 
 def _readable(messages: list[Row], as_of: date) -> list[Row]:
