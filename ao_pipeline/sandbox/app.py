@@ -1,14 +1,36 @@
-"""The sandbox as one ASGI application: every vendor at its path, the fault gate before them."""
+"""The sandbox as one ASGI application: every vendor at its path, the fault gate before, the simulated clock on all."""
 
 from __future__ import annotations
 
+from email.utils import format_datetime
+
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ao_pipeline.sandbox import admin, webhook
 from ao_pipeline.sandbox.faults import FaultGate
+from ao_pipeline.sandbox.options import SandboxClock
 from ao_pipeline.sandbox.site import Site
 from ao_pipeline.sandbox.vendors import asana, gmail, google, google_calendar, google_chat, xero
+
+
+class DatedApp:
+    """Give every answer the `Date` of the simulated clock: a collector may take its watermark from it."""
+
+    def __init__(self, app: ASGIApp, clock: SandboxClock) -> None:
+        self._app = app
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def send_dated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                date = format_datetime(self._clock.now(), usegmt=True).encode()
+                message["headers"] = [*message["headers"], (b"date", date)]
+            await send(message)
+
+        await self._app(scope, receive, send_dated)
 
 
 def build_app(site: Site) -> ASGIApp:
@@ -25,4 +47,4 @@ def build_app(site: Site) -> ASGIApp:
     ]
     app = Starlette(routes=routes)
     app.state.site = site
-    return FaultGate(app, site.faults)
+    return DatedApp(FaultGate(app, site.faults), site.clock)

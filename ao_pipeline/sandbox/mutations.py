@@ -121,8 +121,10 @@ def _create(world: World, kind: str, collection: str, fields: Json, *, number: i
         return message_id, {**made, "labelIds": ["INBOX", "UNREAD"], **fields}
     if kind == "message":
         name = str(fields.pop("name", f"{place}/messages/{draw.hexadecimal(11)}.{draw.hexadecimal(11)}"))
-        sender_name = next(member.chat_user for member in agency.members if member.chat_user is not None)
-        return name, {**build_chat_message(name, place, sender_name, str(fields.get("text", "test")), now), **fields}
+        return name, {
+            **build_chat_message(name, place, agency.chatters[0], str(fields.get("text", "test")), now),
+            **fields,
+        }
     if kind == "event":
         return _create_event(world, draw, fields)
     return _create_document(world, draw, kind, fields, number)

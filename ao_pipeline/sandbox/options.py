@@ -23,10 +23,10 @@ class SandboxOptions:
     frozen_at: datetime | None = None
     mailboxes: tuple[str, ...] = ("ops@agency.example", "accounts@agency.example")
     google_subject: str = "ops@agency.example"
-    asana_token: str = "sandbox-asana-token"  # noqa: S105
+    asana_token: str = "sandbox-asana-token"
     asana_workspace_gid: str = "1200000000000001"
     xero_client_id: str = "sandbox-xero-client"
-    xero_client_secret: str = "sandbox-xero-secret"  # noqa: S105
+    xero_client_secret: str = "sandbox-xero-secret"
     xero_tenant_id: str = "00000000-0000-4000-8000-000000000001"
 
     @property

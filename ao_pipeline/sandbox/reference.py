@@ -15,7 +15,7 @@ from ao_pipeline.settings import Settings, load_settings
 
 _HEADS: Final = {
     "clients": "One entry is one client of the agency. xero_contact_name is null where Xero uses the same name.",
-    "brands": "One entry is one brand of a client; a project belongs to it when its name begins with one of the prefixes.",
+    "brands": "One entry is one brand of a client; its projects' names begin with one of the prefixes.",
     "client_identities": "One entry is one mail address or mail domain that belongs to a client.",
     "team": "One entry is one member of the team; those who left stay with is_active false, for their old work.",
     "lanes": "One entry is one lane: a category of work with a weekly capacity, tried in ascending priority.",

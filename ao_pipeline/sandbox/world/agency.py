@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from ao_pipeline.sandbox.world import names
@@ -14,8 +15,8 @@ ORG_ZONE: Final = "Asia/Dubai"
 DEFAULT_MAILBOXES: Final = ("ops@agency.example", "accounts@agency.example")
 DEFAULT_WORKSPACE: Final = "1200000000000001"
 LANES: Final = ("ops", "client", "finance", "governance", "admin", "people", "growth", "creative", "production")
-CURRENCIES: Final = ("AED",) * 15 + ("USD",) * 3 + ("EUR", "KWD")
-"""Weights by repetition. KWD has three minor digits, so a reader that assumes two is wrong by ten."""
+_FOREIGN: Final = {2: "USD", 5: "EUR", 7: "USD", 9: "KWD", 14: "GBP"}
+"""Currency by a client's index modulo 20; others pay in AED. KWD has three minor digits: assuming two is wrong by ten."""
 
 _MEMBERS_LEFT: Final = 3
 _WITHOUT_ASANA: Final = 2
@@ -93,15 +94,20 @@ class Agency:
     calendars: tuple[tuple[str, str], ...]
     """Calendar id and summary; the first is the subject's own."""
 
-    @property
+    @cached_property
     def assignees(self) -> list[Member]:
         """Active people with an Asana account, the busiest first."""
         return [member for member in self.members if member.asana_gid is not None and member.is_active]
 
-    @property
+    @cached_property
     def leavers(self) -> list[Member]:
         """People who left but still own old tasks."""
         return [member for member in self.members if member.asana_gid is not None and not member.is_active]
+
+    @cached_property
+    def chatters(self) -> list[str]:
+        """Chat users of everybody who has one, the busiest first."""
+        return [member.chat_user for member in self.members if member.chat_user is not None]
 
 
 def slug(text: str) -> str:
@@ -183,7 +189,7 @@ def _client(seed: int, index: int) -> Client:
         contact_email=f"{slug(contact.split()[0])}@{domain}",
         xero_contact_name=None if index % 8 == 7 else f"{name} {suffix}",
         aliases=(name.split()[0] + " " + suffix, name.upper()) if index % 3 == 0 else (),
-        currency=draw.pick(CURRENCIES),
+        currency=_FOREIGN.get(index % 20, "AED"),
     )
 
 

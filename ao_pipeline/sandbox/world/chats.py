@@ -39,11 +39,10 @@ def message_life(agency: Agency, number: int, birth: int) -> list[Change]:
     """Return every change of one message. The last space never gets one."""
     draw = Draw(agency.seed, "chat", number)
     space = draw.skewed(agency.spaces[:-1])[0]
-    people = [member for member in agency.members if member.chat_user is not None]
-    sender = draw.skewed(people)
+    sender = draw.skewed(agency.chatters)
     identity = draw.hexadecimal(11)
     name = f"{space}/messages/{identity}.{identity}"
-    message = build_chat_message(name, space, str(sender.chat_user), draw.pick(_LINES), birth)
+    message = build_chat_message(name, space, sender, draw.pick(_LINES), birth)
     if draw.chance(0.04):
         message["attachment"] = [
             {

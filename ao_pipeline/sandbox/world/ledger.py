@@ -22,7 +22,7 @@ _LINE_TEXTS: Final = (
 )
 _ACCOUNTS: Final = ("200", "210", "260", "400", "429")
 _STALE_STAMP: Final = "/Date(1222340661707+0000)/"
-"""One row in 97 shows a change time in 2008, as the vendor's demo company does: no watermark may come from it."""
+"""One row in 50 shows a change time in 2008, as the vendor's demo company does: no watermark may come from it."""
 
 
 def xero_date(moment: datetime) -> str:
@@ -188,7 +188,9 @@ def _credit(draw: Draw, invoice: Json, at: int) -> list[Change]:
         "Total": credited,
         "CurrencyCode": invoice["CurrencyCode"],
         "RemainingCredit": 0.0,
-        "Allocations": [{"Amount": credited, "Invoice": {"InvoiceID": invoice["InvoiceID"]}}],
+        "Allocations": [
+            {"Amount": credited, "Date": xero_date(_day(at)), "Invoice": {"InvoiceID": invoice["InvoiceID"]}}
+        ],
         "UpdatedDateUTC": "",
     }
     patch = {"AmountCredited": credited, "AmountDue": round(invoice["Total"] - credited, 2)}
@@ -240,6 +242,6 @@ def build_payment(payment_id: str, invoice: Json, amount: float, at: int) -> Jso
 
 def stamp_xero(data: Json, at: int, _sequence: int) -> None:
     """Write the change time as Xero shows it."""
-    number = data.get("InvoiceNumber", "")
-    is_stale = number[-5:].isdigit() and int(number[-5:]) % 97 == 13
+    number = data.get("InvoiceNumber", "").rpartition("-")[2]
+    is_stale = number.isdigit() and int(number) % 50 == 13
     data["UpdatedDateUTC"] = _STALE_STAMP if is_stale else f"/Date({at // 1000}+0000)/"

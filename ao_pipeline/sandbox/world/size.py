@@ -50,8 +50,12 @@ SIZE_S: Final = WorldSize(
     events=300,
     invoices=150,
     contacts=40,
+    task_horizon_days=40,
+    mail_horizon_days=20,
+    chat_horizon_days=15,
+    event_horizon_days=30,
 )
-"""Unit tests and CI."""
+"""Unit tests and CI. The short horizons give about three changes every 15 minutes."""
 
 SIZE_M: Final = WorldSize(
     name="M",

@@ -50,7 +50,7 @@ class World:
         for kind in self._kinds:
             due += kind.until(self._planned_until)
         due.sort()
-        cut = next((place for place, change in enumerate(due) if change.at > now), len(due))
+        cut = next((place for place, change in enumerate(due) if change.at > anchor), len(due))
         for change in due[:cut]:
             self._apply(change)
         # A sorted list is a heap already.
