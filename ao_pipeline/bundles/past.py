@@ -30,7 +30,7 @@ class CellChange:
 
 @dataclass(frozen=True)
 class RowChange:
-    """One changed row: `+` came, `~` changed, `-` went. `cells` are those that differ (`~`) or hold a value (`+`, `-`)."""
+    """One changed row: `+` came, `~` changed, `-` went. `cells` are those that differ or, alone, hold a value."""
 
     sign: str
     key: dict[str, Any]

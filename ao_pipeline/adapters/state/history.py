@@ -94,7 +94,9 @@ def changes_since(connection: sa.Connection, spec: TableSpec, *, after: BundleHe
     """
     expected = head.seq
     rows = connection.execute(
-        sa.select(BUNDLE).where(BUNDLE.c.asset == spec.asset, BUNDLE.c.seq > after.seq).order_by(BUNDLE.c.seq.desc())
+        sa.select(BUNDLE)
+        .where(BUNDLE.c.asset == spec.asset, BUNDLE.c.seq > after.seq, BUNDLE.c.seq <= head.seq)
+        .order_by(BUNDLE.c.seq.desc())
     ).all()
     for row in rows:
         header = header_from(dict(row._mapping))
@@ -127,7 +129,7 @@ def bundle_for_cycle(connection: sa.Connection, asset: str, cycle: Cycle) -> Bun
     if row is not None:
         return header_from(dict(row._mapping))
     oldest = connection.execute(
-        sa.select(sa.func.min(BUNDLE.c.cycle)).where(BUNDLE.c.asset == asset, BUNDLE.c.kind == BundleKind.MATERIALIZE.value)
+        sa.select(sa.func.min(BUNDLE.c.first_cycle)).where(BUNDLE.c.asset == asset, BUNDLE.c.kind == BundleKind.MATERIALIZE.value)
     ).scalar_one_or_none()
     if oldest is None:
         raise UnknownNameError(f"{asset} has no recorded state; `ao log` shows the assets that have")

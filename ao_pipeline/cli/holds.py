@@ -1,0 +1,62 @@
+"""`ao hold`: keep an asset from being computed."""
+
+from __future__ import annotations
+
+import click
+
+from ao_pipeline.cli.output import json_option, note, print_json, print_table
+from ao_pipeline.cli.session import Session, actor
+
+
+@click.group()
+def hold() -> None:
+    """Keep an asset from being computed until it is released."""
+
+
+@hold.command("list")
+@json_option
+@click.pass_obj
+def list_holds(session: Session, as_json: bool) -> None:
+    """List the assets on hold."""
+    from ao_pipeline.adapters.state.standing import read_holds
+
+    records = read_holds(session.store.database)
+    if as_json:
+        fields = ("asset", "reason", "actor", "since_at")
+        print_json({"holds": [{name: getattr(record, name) for name in fields} for record in records]})
+    elif records:
+        print_table(
+            ("asset", "since", "by", "reason"),
+            [(item.asset, item.since_at, item.actor, item.reason) for item in records],
+        )
+    else:
+        note("No asset is on hold.")
+
+
+@hold.command("set")
+@click.argument("asset")
+@click.option("--reason", required=True, help="Why; everybody sees it.")
+@click.pass_obj
+def set_hold(session: Session, asset: str, reason: str) -> None:
+    """Put an asset on hold. One that is on hold keeps its first reason."""
+    spec = session.store.spec(asset)
+    session.store.hold(spec.asset, reason=reason, actor=actor())
+    click.echo(f"{spec.asset} is on hold: {session.store.holds()[spec.asset]}")
+
+
+@hold.command()
+@click.argument("asset")
+@click.pass_context
+def release(context: click.Context, asset: str) -> None:
+    """End an asset's hold; exit 1 if it was on none."""
+    session: Session = context.obj
+    # A hold may outlive its table, so the name is looked up only when nothing was released under it.
+    if session.store.release(asset):
+        click.echo(f"{asset} is released; the next cycle computes it")
+        return
+    spec = session.store.spec(asset)
+    if spec.asset != asset and session.store.release(spec.asset):
+        click.echo(f"{spec.asset} is released; the next cycle computes it")
+        return
+    click.echo(f"ao: {spec.asset} is not on hold; see `ao hold list`", err=True)
+    context.exit(1)

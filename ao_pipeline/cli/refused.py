@@ -1,0 +1,65 @@
+"""`ao quarantine`: the records that collectors refused."""
+
+from __future__ import annotations
+
+import click
+
+from ao_pipeline.cli.output import json_option, limit_option, note, note_more, print_facts, print_json, print_table
+from ao_pipeline.cli.session import Session
+
+_SHOWN_HASH_DIGITS = 12
+
+
+@click.group()
+def quarantine() -> None:
+    """Look at records that were refused, and why."""
+
+
+@quarantine.command("list")
+@click.option("--asset", help="Only records of this asset.")
+@click.option(
+    "--status",
+    type=click.Choice(["open", "resolved", "dropped"]),
+    default="open",
+    show_default=True,
+    help="Only records in this state.",
+)
+@limit_option
+@json_option
+@click.pass_obj
+def list_refused(session: Session, asset: str | None, status: str, limit: int, as_json: bool) -> None:
+    """List refused records, the newest first."""
+    spec = session.store.spec(asset) if asset else None
+    found = session.store.quarantine(asset=spec.asset if spec else None, status=status, limit=limit + 1)
+    records = found[:limit]
+    if as_json:
+        print_json({"records": records, "is_cut": len(found) > limit})
+        return
+    if not records:
+        note(f"No {status} record in quarantine.")
+        return
+    fields = ("record_key", "reason", "first_cycle", "last_cycle")
+    print_table(
+        ("asset", "record", "key", "reason", "first seen", "last seen"),
+        [
+            (item["asset"], item["record_hash"][:_SHOWN_HASH_DIGITS], *(item[name] for name in fields))
+            for item in records
+        ],
+    )
+    if len(found) > limit:
+        note_more(limit, None, "records")
+
+
+@quarantine.command("show")
+@click.argument("record")
+@json_option
+@click.pass_obj
+def show_refused(session: Session, record: str, as_json: bool) -> None:
+    """Show one refused record with what was received. RECORD is its hash, or the first digits."""
+    from ao_pipeline.adapters.state.refused import find_refused
+
+    found = find_refused(session.store.database, record)
+    if as_json:
+        print_json(found)
+    else:
+        print_facts(found)

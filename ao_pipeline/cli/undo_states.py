@@ -1,0 +1,180 @@
+"""Restore recorded states of one, some or all assets, through Dagster, so that its UI shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ao_pipeline.cli.describe import bundle_json, counts
+from ao_pipeline.cli.output import note, note_more, print_json, print_table
+from ao_pipeline.cli.session import Session
+from ao_pipeline.cycle import Cycle
+from ao_pipeline.errors import AoError, PermanentError, UnknownNameError
+
+if TYPE_CHECKING:
+    from ao_pipeline.adapters.state.model import RevertPlan
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for. `asset` None means every asset; `skip` are left out then."""
+
+    cycle: Cycle
+    asset: str | None
+    skip: tuple[str, ...]
+    downstream: bool
+    hold: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Plans:
+    """What reverting would do: plans by asset, assets already in the wanted state, why others cannot be taken back."""
+
+    plans: dict[str, RevertPlan]
+    same: tuple[str, ...]
+    refused: dict[str, str]
+    downstream: tuple[str, ...]
+
+
+def run(session: Session, wish: Wish, *, carry_out: bool, limit: int, as_json: bool) -> int:
+    """Show the plan; carry it out if told to. Return the exit code.
+
+    Raises:
+        PermanentError: Some assets cannot be taken back that far, and it was to be carried out. Nothing was changed.
+        UnknownNameError: The one asset that was named cannot be taken back that far.
+    """
+    found = _plan(session, wish)
+    if carry_out and found.refused:
+        raise PermanentError(
+            f"nothing was changed: {len(found.refused)} assets cannot be taken back to {wish.cycle}: "
+            + "; ".join(found.refused.values())
+            + ". Leave them out with --skip, or choose a later cycle"
+        )
+    results = _carry_out(session, wish, found) if carry_out else {}
+    if as_json:
+        print_json(_json(wish, found, results, carry_out=carry_out, limit=limit))
+    else:
+        _print(wish, found, results, carry_out=carry_out, limit=limit)
+    return 1 if found.refused or any(results.values()) else 0
+
+
+def _plan(session: Session, wish: Wish) -> _Plans:
+    from ao_pipeline.bundles.lineage import downstream_of
+
+    store = session.store
+    heads = store.heads()
+    sources = session.past.sources()
+    skipped = {store.spec(name).asset for name in wish.skip}
+    if wish.asset is not None:
+        below = downstream_of(sources, wish.asset)
+        chosen = (wish.asset, *below) if wish.downstream else (wish.asset,)
+    else:
+        below = ()
+        chosen = tuple(asset for asset in store.specs if asset in heads and asset not in skipped)
+    plans: dict[str, RevertPlan] = {}
+    same: list[str] = []
+    refused: dict[str, str] = {}
+    for asset in chosen:
+        spec = store.spec(asset)
+        try:
+            target = session.past.bundle_at(spec, wish.cycle)
+            head = heads[asset]
+            if (head.state_hash, head.cursor) == (target.state_hash_after, target.cursor_after):
+                same.append(asset)
+            else:
+                plans[asset] = store.plan_revert(spec, wish.cycle)
+        except UnknownNameError as error:
+            if asset == wish.asset:
+                raise
+            refused[asset] = str(error)
+    return _Plans(plans, tuple(same), refused, () if wish.downstream else below)
+
+
+def _carry_out(session: Session, wish: Wish, found: _Plans) -> dict[str, str]:
+    """Revert; return what went wrong by asset, empty text for what went well."""
+    if not found.plans:
+        return {}
+    problem = "the request came back, but the table is not in the wanted state; see `ao log`"
+    try:
+        session.request_revert(list(found.plans), wish.cycle, reason=wish.reason, hold=wish.hold)
+    except AoError as error:
+        problem = str(error)
+    # What counts is what is stored: a request may fail after some of the assets were restored.
+    heads = session.store.heads()
+    return {
+        asset: "" if heads[asset].state_hash == plan.target.state_hash_after else problem
+        for asset, plan in found.plans.items()
+    }
+
+
+def _print(wish: Wish, found: _Plans, results: dict[str, str], *, carry_out: bool, limit: int) -> None:
+    if found.plans:
+        print_table(
+            ("asset", "to", "bundle", "+", "~", "-", "rows after", "result"),
+            [_plan_row(asset, plan, results, carry_out=carry_out) for asset, plan in found.plans.items()],
+        )
+    shown = 0
+    for asset, plan in found.plans.items():
+        if carry_out or not plan.preview.num_rows or shown >= limit:
+            continue
+        rows = plan.preview.slice(0, limit - shown).to_pylist()
+        shown += len(rows)
+        click.echo(f"\n{asset}: what is, and what it would become")
+        print_table(("", "key", "is", "becomes"), [_preview_row(row) for row in rows])
+    if not carry_out:
+        total = sum(plan.rows_inserted + plan.rows_updated + plan.rows_deleted for plan in found.plans.values())
+        note_more(shown, total, "changes shown")
+    _print_notes(wish, found, carry_out=carry_out)
+
+
+def _print_notes(wish: Wish, found: _Plans, *, carry_out: bool) -> None:
+    for problem in found.refused.values():
+        note(f"Cannot be taken back: {problem}")
+    if found.same:
+        note(f"Already in the state of {wish.cycle}: {', '.join(found.same)}.")
+    if found.downstream:
+        note(f"Downstream, not taken along (--downstream does): {', '.join(found.downstream)}.")
+    if found.plans and not carry_out:
+        note("Nothing was changed. Add --yes to carry it out.")
+    elif not found.plans and not found.refused:
+        note("There is nothing to take back.")
+
+
+def _plan_row(asset: str, plan: RevertPlan, results: dict[str, str], *, carry_out: bool) -> tuple[Any, ...]:
+    changed = counts(plan.rows_inserted, plan.rows_updated, plan.rows_deleted)
+    outcome = (results[asset] or "restored, hash verified") if carry_out else "planned"
+    return asset, plan.target.cycle, plan.target.bundle_id, *changed, plan.target.row_count_after, outcome
+
+
+def _preview_row(row: dict[str, Any]) -> Sequence[Any]:
+    return [row["change"], row["key"], row["before"] or "", row["after"] or ""]
+
+
+def _json(wish: Wish, found: _Plans, results: dict[str, str], *, carry_out: bool, limit: int) -> dict[str, Any]:
+    plans = []
+    for asset, plan in found.plans.items():
+        problem = results.get(asset)
+        plans.append(
+            {
+                "asset": asset,
+                "target": bundle_json(plan.target),
+                "inserted": plan.rows_inserted,
+                "updated": plan.rows_updated,
+                "deleted": plan.rows_deleted,
+                "preview": plan.preview.slice(0, limit).to_pylist(),
+                "is_restored": carry_out and problem == "",
+                "problem": problem or None,
+            }
+        )
+    return {
+        "cycle": wish.cycle.key,
+        "is_dry_run": not carry_out,
+        "plans": plans,
+        "already_there": list(found.same),
+        "refused": found.refused,
+        "downstream": list(found.downstream),
+    }
