@@ -66,6 +66,8 @@ BUNDLE: Final = sa.Table(
     sa.Column("duration_ms", sa.BigInteger, nullable=False),
     sa.Column("seal", sa.Text, nullable=False),
     sa.UniqueConstraint("asset", "cycle", "intent", name="uq_ao_bundle_intent"),
+    # Covers the exporter's sums: without it a scrape reads every header, 0.2 s for a month of them instead of 0.02 s.
+    sa.Index("ix_ao_bundle_figures", "asset", "kind", "rows_inserted", "rows_updated", "rows_deleted", "duration_ms"),
     comment="Bundle headers; see bundles.header for each field",
 )
 
@@ -122,7 +124,18 @@ CYCLE: Final = sa.Table(
     sa.Column("closed_at_us", _MICROS),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("report", sa.Text, nullable=False),
+    sa.Index("ix_ao_cycle_figures", "status", "cycle", "opened_at_us", "closed_at_us"),
     comment="One row a cycle: open | success | degraded | failed | interrupted, and its report as JSON",
+)
+
+TOTAL: Final = sa.Table(
+    "ao_total",
+    ENGINE,
+    sa.Column("figure", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("detail", sa.Text, primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+    comment="What counters keep of bundles and cycle records that are no longer there; see state.totals",
 )
 
 _TYPES: Final[dict[ColumnType, sa.types.TypeEngine[object]]] = {

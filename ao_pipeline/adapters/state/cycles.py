@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from ao_pipeline import clock
 from ao_pipeline.adapters.state.catalog import CYCLE
 from ao_pipeline.adapters.state.database import Database
+from ao_pipeline.adapters.state.totals import fold_cycles
 from ao_pipeline.bundles.canonical import canonical_json
 from ao_pipeline.cycle import Cycle
 
@@ -55,8 +56,11 @@ class CycleLog:
             )
 
     def close(self, cycle: Cycle, *, status: str, report: dict[str, Any], run_id: str) -> None:
-        """Record the outcome; a later outcome of the same cycle replaces an earlier one."""
+        """Record the outcome; a later outcome of the same cycle replaces an earlier one, which stays counted."""
         with self._database.write() as connection:
+            # The same run that closes twice, because its step was retried, is one outcome.
+            is_other = sa.or_(CYCLE.c.run_id != run_id, CYCLE.c.status != status)
+            fold_cycles(connection, sa.and_(CYCLE.c.cycle == cycle.key, is_other))
             connection.execute(
                 CYCLE.update()
                 .where(CYCLE.c.cycle == cycle.key)
