@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 from source_engine import SPECS, START, Engine, FakeTime
 
+from ao_pipeline.adapters.sources.outcome import MAX_HOLDS
 from ao_pipeline.adapters.sources.registry import COLLECTORS, collect
 from ao_pipeline.bundles.canonical import conform
 from ao_pipeline.collect.volume import VolumeDropError
@@ -349,3 +353,61 @@ def test_a_wrong_asana_token_needs_a_human(still_engine: Engine) -> None:
 def test_an_unknown_asset_is_named(still_engine: Engine) -> None:
     with pytest.raises(UnknownNameError, match="raw/nothing"):
         still_engine.read("raw/nothing")
+
+
+def test_a_record_that_stays_broken_holds_its_cursor_three_times_only(still_engine: Engine) -> None:
+    asset = "raw/xero_invoices"
+    still_engine.box.fault("xero", "malformed_record", path_contains="Invoices")
+
+    moved = ["watermark" in still_engine.run(asset).cursor for _ in range(MAX_HOLDS + 1)]
+
+    assert moved == [False] * MAX_HOLDS + [True]
+
+
+def test_a_mailbox_that_is_read_no_more_takes_its_rows_along(still_engine: Engine) -> None:
+    asset = "raw/gmail_messages"
+    still_engine.run(asset)
+    count = Counter(key[0] for key in still_engine.rows[asset])
+    (kept, _), (left, left_count) = count.most_common(2)
+    settings = still_engine.settings.model_copy(update={"gmail_mailboxes": kept})
+
+    result = still_engine.read(asset, settings=settings)
+    still_engine.rows[asset] = {key: row for key, row in still_engine.rows[asset].items() if key[0] == left}
+
+    assert {row["mailbox"] for row in result.deleted.to_pylist()} == {left}
+    assert result.deleted.num_rows == left_count
+    with pytest.raises(VolumeDropError):
+        still_engine.read(asset, settings=settings)
+
+
+def test_a_quiet_collection_of_tasks_asks_once_for_each_project_and_person(still_engine: Engine) -> None:
+    still_engine.run("raw/asana_tasks")
+
+    result = still_engine.run("raw/asana_tasks")
+
+    projects, users = (still_engine.box.truth(table) for table in ("raw_asana_projects", "raw_asana_users"))
+    former = result.cursor["former_assignees"]
+    assert result.requests == 2 + len(projects) + len(users) + len(former)
+    assert former
+
+
+@pytest.mark.parametrize("asset", COLLECTORS)
+def test_a_cursor_survives_its_storage_as_json(still_engine: Engine, asset: str) -> None:
+    still_engine.run(asset)
+    still_engine.cursors[asset] = json.loads(json.dumps(still_engine.cursors[asset]))
+    before = dict(still_engine.rows[asset])
+
+    still_engine.run(asset)
+
+    assert still_engine.rows[asset] == before
+
+
+@pytest.mark.parametrize(("asset", "path"), [("raw/gmail_messages", "/messages"), ("raw/chat_messages", "/messages")])
+def test_an_empty_answer_to_a_first_listing_is_made_good(still_engine: Engine, asset: str, path: str) -> None:
+    still_engine.box.fault(asset.split("/")[1].split("_")[0], "empty", count=1, path_contains=path)
+
+    with suppress(ContractError):
+        still_engine.run(asset)
+    still_engine.run(asset)
+
+    assert_equals_truth(still_engine, asset)

@@ -17,9 +17,12 @@ from source_engine import FakeTime
 from ao_pipeline.adapters.sources.classify import retry_after_seconds
 from ao_pipeline.adapters.sources.http import SourceClient
 from ao_pipeline.adapters.sources.limits import Budget, RateLimit, RateLimiter
+from ao_pipeline.adapters.sources.registry import collect
 from ao_pipeline.adapters.sources.tokens import FixedToken, GoogleTokens, XeroTokens
 from ao_pipeline.adapters.sources.walk import asana_records, google_pages
 from ao_pipeline.collect.contracts import asana, google
+from ao_pipeline.collect.result import Collected
+from ao_pipeline.collect.tables import RAW_XERO_CONTACTS
 from ao_pipeline.errors import (
     AoError,
     AuthError,
@@ -370,3 +373,41 @@ def test_an_unusable_service_account_file_is_a_configuration_error(
 
     with client, pytest.raises(ConfigError, match=r"key\.json"):
         client.get("chat.spaces.list", "/spaces")
+
+
+def xero_page(page: int, *ids: str, count: int) -> Reply:
+    pagination = {"page": page, "pageSize": 100, "pageCount": 2, "itemCount": count}
+    head = {"Status": "OK", "DateTimeUTC": "/Date(1795165200000)/", "pagination": pagination}
+    return Reply(body={**head, "Contacts": [{"ContactID": one, "Name": one} for one in ids]})
+
+
+def read_contacts(script: Script, time: FakeTime) -> Collected:
+    settings = Settings(xero_base_url=script.url, xero_token_url=script.url + "/token")
+    return collect(
+        "raw/xero_contacts",
+        settings=settings,
+        cursor=None,
+        stored_keys=RAW_XERO_CONTACTS.empty,
+        now=datetime(2026, 11, 20, 9, tzinfo=UTC),
+        sleep=time.sleep,
+        monotonic=time.monotonic,
+    )
+
+
+def test_a_row_pulled_over_a_page_border_is_found_by_walking_again(script: Script, fake_time: FakeTime) -> None:
+    token = Reply(body={"access_token": "a", "expires_in": 1800})
+    shifted = [xero_page(1, "a", "b", count=3), xero_page(2, "a", count=3)]
+    script.replies = [token, *shifted, xero_page(1, "b", "c", count=3), xero_page(2, "a", count=3)]
+
+    result = read_contacts(script, fake_time)
+
+    assert sorted(result.rows.column("contact_id").to_pylist()) == ["a", "b", "c"]
+    assert result.cursor["watermark"] == "2026-11-20T08:50:00.000Z"
+
+
+def test_a_listing_that_never_settles_is_left_for_the_next_cycle(script: Script, fake_time: FakeTime) -> None:
+    token = Reply(body={"access_token": "a", "expires_in": 1800})
+    script.replies = [token, *[xero_page(1, "a", count=3), xero_page(2, "b", count=3)] * 4]
+
+    with pytest.raises(TransientError, match="changed during 3 walks"):
+        read_contacts(script, fake_time)

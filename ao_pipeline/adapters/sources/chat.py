@@ -74,7 +74,10 @@ def collect_messages(request: CollectionRequest) -> Collected:
         new_cursor: Cursor = {
             "generation": request.generation() + (not known),
             "watermark": to_iso(watermark),
-            "spaces": {reading.space: reading.digest for reading in readings},
+            # A space whose first listing is empty is listed in full again: `{}` may be a fault, and costs the same.
+            "spaces": {
+                reading.space: reading.digest for reading in readings if reading.records or reading.space in known
+            },
         }
         cursor = next_cursor(request, batch, new_cursor, empty={"generation": 0, "spaces": {}})
         if not known:

@@ -38,7 +38,6 @@ FETCH_CHUNK: Final = 40
 RESERVE_RATIO: Final = 0.2
 """Share of the budget kept for what comes after fetching; what is not fetched by then stays pending."""
 
-_PROFILE_KEYS: Final = frozenset({"historyId", "emailAddress"})
 _CHANGES: Final = ("messagesAdded", "labelsAdded", "labelsRemoved")
 
 
@@ -153,6 +152,9 @@ def _list_mailbox(client: SourceClient, mailbox: str) -> _Plan:
     params: Params = {"maxResults": PAGE_SIZE, "includeSpamTrash": "true"}
     for page in google_pages(client, contracts.MESSAGES_PAGE, f"{_path(mailbox)}/messages", params, subject=mailbox):
         wanted.update(dict.fromkeys(record["id"] for record in page.records))
+    total = profile.get("messagesTotal")
+    if not wanted and isinstance(total, int) and total > 0:
+        raise ContractError(f"gmail.messages.list: an empty list where the profile counts {total} messages; refused")
     return _Plan(mailbox, history_id, wanted, listed=set(wanted))
 
 

@@ -99,6 +99,7 @@ class GoogleTokens:
         self._file = credentials_file
         self._scopes = scopes
         self._default_subject = default_subject
+        self._account: service_account.Credentials | None = None
         self._cache = _CachedTokens(self._fetch, monotonic)
 
     def headers(self, subject: str, send: Sender) -> dict[str, str]:
@@ -111,18 +112,9 @@ class GoogleTokens:
 
     def _fetch(self, subject: str, send: Sender) -> tuple[str, float]:
         transport = _GoogleTransport(send)
-        try:
-            info = json.loads(self._file.read_text(encoding="utf-8"))
-            if not isinstance(info, dict):
-                raise ValueError("not a JSON object")  # noqa: TRY004 - the file is wrong, not our call
-            credentials = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
-                info, scopes=list(self._scopes), subject=subject
-            )
-        except (OSError, ValueError, google.auth.exceptions.MalformedError) as error:
-            raise ConfigError(
-                f"{self._file.name} is not a readable service-account file ({type(error).__name__});"
-                " set AO_GOOGLE_CREDENTIALS_FILE"
-            ) from None
+        if self._account is None:
+            self._account = self._load()
+        credentials = self._account.with_subject(subject)  # type: ignore[no-untyped-call]
         try:
             credentials.refresh(transport)
         except google.auth.exceptions.GoogleAuthError as error:
@@ -134,6 +126,21 @@ class GoogleTokens:
         if not credentials.token:
             raise ContractError("google.token answered without an access token")
         return credentials.token, transport.lifetime_seconds
+
+    def _load(self) -> service_account.Credentials:
+        """Read the key once: parsing it costs more than all requests of a quiet cycle."""
+        try:
+            info = json.loads(self._file.read_text(encoding="utf-8"))
+            if not isinstance(info, dict):
+                raise ValueError("not a JSON object")  # noqa: TRY004 - the file is wrong, not our call
+            load = service_account.Credentials.from_service_account_info
+            account: service_account.Credentials = load(info, scopes=list(self._scopes))  # type: ignore[no-untyped-call]
+            return account
+        except (OSError, ValueError, google.auth.exceptions.MalformedError) as error:
+            raise ConfigError(
+                f"{self._file.name} is not a readable service-account file ({type(error).__name__});"
+                " set AO_GOOGLE_CREDENTIALS_FILE"
+            ) from None
 
 
 class _GoogleTransport(google.auth.transport.Request):

@@ -141,6 +141,7 @@ INVOICE: Final = RecordContract(
             "PlannedPaymentDate",
             "ExpectedPaymentDateString",
             "PlannedPaymentDateString",
+            "FullyPaidOnDateString",
             "CISDeduction",
             "CISRate",
             "SubTotal",
