@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -34,10 +34,10 @@ class Upstream:
         self.session.trust_env = False
         self.session.headers.update(headers)
 
-    def ask(self, path: str, *, headers: dict[str, str] | None = None, **params: Any) -> requests.Response:
+    def ask(self, path: str, *, headers: Mapping[str, str] | None = None, **params: Any) -> requests.Response:
         return self.session.get(self.base + path, params=params, headers=headers, timeout=10)
 
-    def get(self, path: str, *, headers: dict[str, str] | None = None, **params: Any) -> dict[str, Any]:
+    def get(self, path: str, *, headers: Mapping[str, str] | None = None, **params: Any) -> dict[str, Any]:
         answer = self.ask(path, headers=headers, **params)
         assert answer.status_code == 200, answer.text
         body: dict[str, Any] = answer.json()
@@ -57,7 +57,7 @@ class Upstreams:
         )
         with requests.Session() as session:
             session.trust_env = False
-            credentials.refresh(google.auth.transport.requests.Request(session=session))  # type: ignore[no-untyped-call]
+            credentials.refresh(google.auth.transport.requests.Request(session=session))
         return str(credentials.token)
 
     def _upstream(self, source: str, headers: dict[str, str]) -> Upstream:

@@ -70,14 +70,14 @@ def test_one_long_step_equals_many_short_ones(steps: list[int]) -> None:
     }
 
 
-def test_a_later_anchor_keeps_the_objects_that_both_reach(world: World) -> None:
-    later = World(AGENCY, anchor=ANCHOR + 3 * DAY_MICROS, now=ANCHOR + 3 * DAY_MICROS)
-    world_then = World(AGENCY, anchor=ANCHOR, now=ANCHOR + 3 * DAY_MICROS)
+def test_a_later_anchor_keeps_the_objects_that_both_reach() -> None:
+    later = World(SMALL, anchor=ANCHOR + 3 * DAY_MICROS, now=ANCHOR + 3 * DAY_MICROS)
+    earlier = World(SMALL, anchor=ANCHOR, now=ANCHOR + 3 * DAY_MICROS)
 
-    shared = later["invoices"].records.keys() & world_then["invoices"].records.keys()
+    shared = later["invoices"].records.keys() & earlier["invoices"].records.keys()
 
     assert len(shared) > 140
-    assert all(later["invoices"].records[key].data == world_then["invoices"].records[key].data for key in shared)
+    assert all(later["invoices"].records[key].data == earlier["invoices"].records[key].data for key in shared)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_about_three_changes_happen_every_quarter_of_an_hour() -> None:
 
 
 def test_every_kind_changes_within_two_days() -> None:
-    world = World(AGENCY, anchor=ANCHOR, now=ANCHOR)
+    world = World(SMALL, anchor=ANCHOR, now=ANCHOR)
     before = {name: collection.sequence for name, collection in world.collections.items()}
 
     world.advance(ANCHOR + 2 * DAY_MICROS)
@@ -182,8 +182,8 @@ def test_every_kind_changes_within_two_days() -> None:
     assert {"tasks", "mails", "chats", "events", "invoices", "projects"} <= moved
 
 
-def test_sequences_grow_even_when_the_clock_stands_still(world: World) -> None:
-    still = World(AGENCY, anchor=ANCHOR, now=NOW)
+def test_sequences_grow_even_when_the_clock_stands_still() -> None:
+    still = World(SMALL, anchor=ANCHOR, now=NOW)
     key = next(iter(still["tasks"].records))
 
     seen = []
@@ -244,7 +244,7 @@ def test_draws_repeat_and_stay_in_range(seed: int, limit: int) -> None:
 def test_due_dates_lie_around_now_whatever_now_is() -> None:
     for day in (datetime(2026, 2, 3, tzinfo=UTC), datetime(2031, 7, 9, tzinfo=UTC)):
         now = to_micros(day)
-        world = World(AGENCY, anchor=now, now=now)
+        world = World(SMALL, anchor=now, now=now)
         dues = [t["due_on"] for t in kind(world, "tasks") if t["due_on"] and not t["completed"]]
         week = {(day + timedelta(days=shift)).date().isoformat() for shift in range(-3, 4)}
-        assert len([due for due in dues if due in week]) > 20
+        assert len([due for due in dues if due in week]) > 5

@@ -16,7 +16,7 @@ DEFAULT_MAILBOXES: Final = ("ops@agency.example", "accounts@agency.example")
 DEFAULT_WORKSPACE: Final = "1200000000000001"
 LANES: Final = ("ops", "client", "finance", "governance", "admin", "people", "growth", "creative", "production")
 _FOREIGN: Final = {2: "USD", 5: "EUR", 7: "USD", 9: "KWD", 14: "GBP"}
-"""Currency by a client's index modulo 20; others pay in AED. KWD has three minor digits: assuming two is wrong by ten."""
+"""Currency by a client's index modulo 20; others pay in AED. KWD has three minor digits: two are wrong by ten."""
 
 _MEMBERS_LEFT: Final = 3
 _WITHOUT_ASANA: Final = 2

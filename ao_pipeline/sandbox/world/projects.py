@@ -26,7 +26,7 @@ def _user(agency: Agency, member: Member) -> Json:
         "resource_type": "user",
         "name": member.name,
         # Asana hides the address of some users from a token without the right to see it.
-        "email": None if member.member_id.endswith("-7") else member.email,
+        "email": None if str(member.asana_gid).endswith("08") else member.email,
         "photo": None,
         "workspaces": [{"gid": agency.workspace_gid, "resource_type": "workspace", "name": "Agency"}],
     }

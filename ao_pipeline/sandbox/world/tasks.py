@@ -62,7 +62,8 @@ def _first_fields(agency: Agency, draw: Draw, gid: str, birth: int, *, is_subtas
         memberships.append(_membership(other, 0))
     leavers = agency.leavers
     assignee: Member | None = draw.skewed(agency.assignees)
-    if leavers and draw.chance(0.02):
+    # Without a project a task is reached through its assignee alone, and people who left are not listed.
+    if leavers and project is not None and draw.chance(0.03):
         assignee = draw.pick(leavers)
     elif project is not None and draw.chance(0.08):
         assignee = None
