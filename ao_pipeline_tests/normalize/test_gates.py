@@ -82,6 +82,7 @@ def test_all_gates_pass_on_healthy_and_on_empty_tables() -> None:
         ("task_links", 0, {"client_id": "gone"}, {"data_integrity"}),
         ("task_links", 1, {"client_link_status": "linked"}, {"data_integrity"}),
         ("task_links", 0, {"task_id": "t9"}, {"data_integrity"}),
+        ("task_links", 1, {"client_link_status": "linked", "brand_id": "b1", "client_id": "c1"}, {"data_integrity"}),
         (
             "project_links",
             0,

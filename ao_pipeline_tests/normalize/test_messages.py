@@ -157,6 +157,14 @@ def test_an_unknown_sender_belongs_to_the_one_client_of_the_thread() -> None:
     assert (rows["m2"]["client_id"], rows["m2"]["rule"]) == ("c1", "thread")
 
 
+def test_a_thread_of_two_clients_decides_nothing() -> None:
+    first, second = mail("m1", thread_id="t"), mail("m2", thread_id="t", sender="buyer@free.example")
+
+    rows = links(first, second, mail("m3", thread_id="t", sender="cousin@free.example"))
+
+    assert (rows["m3"]["client_id"], rows["m3"]["link_status"]) == (None, "unlinked")
+
+
 @given(st.text(max_size=300))
 def test_plain_text_is_stable(text: str) -> None:
     once = plain_text(text)

@@ -117,6 +117,18 @@ def test_no_error_shows_the_url(receiver: Receiver, status: int) -> None:
     assert "spaces" not in shown
 
 
+def test_a_proxy_of_the_machine_never_sees_the_url(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    with channel(receiver) as webhook:
+        webhook.send("k", "Title", "")
+
+    assert len(receiver.received) == 1
+
+
 @pytest.mark.parametrize("url", ["", "ftp://x.example/", "chat.example/webhook", "http://"])
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(PermanentError, match="AO_WEBHOOK_URL"):
