@@ -83,7 +83,11 @@ def server() -> Iterator[ThreadingHTTPServer]:
         def log_message(self, *_: Any) -> None:
             return None
 
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Quiet(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            return None  # A client that gave up on purpose.
+
+    made = Quiet(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     yield made
