@@ -45,6 +45,7 @@ def cycle_request(
         run_key=run_key,
         partition_key=last.key if first == last else None,
         asset_selection=[*selection, dg.AssetKey(["ops", "cycle_report"])],
+        asset_check_keys=[],
         tags=run_tags,
     )
 

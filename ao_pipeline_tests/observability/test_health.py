@@ -154,7 +154,7 @@ def test_only_unhealthy_is_unavailable() -> None:
         ("archive/bundles", 10_000, False),
     ],
 )
-def test_an_asset_is_stale_by_its_own_cadence(asset: str, age_cycles: int, is_stale: bool) -> None:  # noqa: FBT001
+def test_an_asset_is_stale_by_its_own_cadence(asset: str, age_cycles: int, is_stale: bool) -> None:
     view = OperationsView(heads=(head(asset),), last_cycle="")
 
     late = stale_assets(view, now=LAST.shift(age_cycles).end, cadence_minutes=CADENCE)

@@ -88,11 +88,11 @@ def test_no_secret_of_a_traceback_reaches_the_log(stream: io.StringIO) -> None:
     ("name", "is_secret"),
     [
         ("token", True), ("nextPageToken", True), ("refresh_token", True), ("AO_XERO_CLIENT_SECRET", True),
-        ("token_count", False), ("token_url", False), ("tokens_per_second", True), ("author", False), ("secretary", False),
-        ("keyboard", False), ("cookie", True), ("monkey", False),
+        ("token_count", False), ("token_url", False), ("tokens_per_second", True), ("author", False),
+        ("secretary", False), ("keyboard", False), ("cookie", True), ("monkey", False),
     ],
 )  # fmt: skip
-def test_a_name_tells_whether_it_holds_a_secret(name: str, is_secret: bool) -> None:  # noqa: FBT001
+def test_a_name_tells_whether_it_holds_a_secret(name: str, is_secret: bool) -> None:
     assert is_secret_name(name) is is_secret
 
 

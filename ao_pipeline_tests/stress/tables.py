@@ -112,7 +112,7 @@ def key_of(spec: TableSpec, row: Row) -> tuple[Any, ...]:
 
 def comparable(row: Row) -> tuple[Any, ...]:
     """Return a row as a value that equals another exactly when the two are the same state: NaN is NaN, -0.0 is 0.0."""
-    return tuple("NaN" if isinstance(value, float) and math.isnan(value) else value for value in row.values())
+    return tuple("NaN" if isinstance(value, float) and math.isnan(value) else value for _, value in sorted(row.items()))
 
 
 def row(spec: TableSpec, *key: Any, **cells: Any) -> Row:

@@ -27,7 +27,7 @@ from ao_pipeline.adapters.state.model import PREVIEW_ROWS, CommitStep, Head, Int
 from ao_pipeline.adapters.state.tables_io import TablesIo
 from ao_pipeline.bundles import payload as payloads
 from ao_pipeline.bundles.canonical import canonical_json, conform_keys
-from ao_pipeline.bundles.changes import Change, ChangeSet, HashedRows, Quarantined, change_set, hash_rows, match_positions
+from ao_pipeline.bundles.changes import Change, ChangeSet, HashedRows, Quarantined, change_set, hash_rows, match_positions, match_sorted
 from ao_pipeline.bundles.hashing import StateHash, key_digests
 from ao_pipeline.bundles.header import (
     GENESIS_SEAL,
@@ -38,7 +38,7 @@ from ao_pipeline.bundles.header import (
     layout_of,
     only_appends,
 )
-from ao_pipeline.bundles.index import RowIndex
+from ao_pipeline.bundles.index import IndexDelta, RowIndex
 from ao_pipeline.bundles.preview import preview_changes
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.errors import ContractError, FencedError, HoldError, IntegrityError
@@ -86,8 +86,10 @@ class Committer:
             ).first()
             if found is None and intent.kind is BundleKind.MATERIALIZE:
                 _refuse_held(connection, asset)
-            fence = head.fence + 1
-            connection.execute(ASSET_HEAD.update().where(ASSET_HEAD.c.asset == asset).values(fence=fence))
+            fence = head.fence
+            if found is None:  # Whoever finds its bundle has nothing left to write, and must not overtake somebody who has.
+                fence += 1
+                connection.execute(ASSET_HEAD.update().where(ASSET_HEAD.c.asset == asset).values(fence=fence))
         header = None if found is None else header_from(dict(found._mapping))
         return Writer(intent, fence, head, began, clock.to_micros(clock.utc_now()), header)
 
@@ -107,6 +109,8 @@ class Committer:
             In every case nothing was written.
         """
         spec = writer.intent.spec
+        if writer.found is not None:
+            raise FencedError(f"{spec.asset}: this intent already has bundle {writer.found.bundle_id}; report that one")
         wanted = hash_rows(spec, change.rows)
         gone = None if change.deleted is None else conform_keys(spec, change.deleted)
         with self._database.write() as connection:
@@ -152,15 +156,17 @@ class Committer:
         candidates = wanted.take(at)
         gone_keys = index.keys[vanished]
         gone_table = index.key_table.take(pa.array(vanished))
-        known = match_positions(candidates.keys, index.keys) >= 0 if len(index) else np.zeros(len(at), dtype=np.bool_)
-        touched = candidates.table.select(list(spec.key_names)).filter(pa.array(known))
+        known = match_sorted(candidates.keys, index.keys)
+        touched = candidates.table.select(list(spec.key_names)).filter(pa.array(known >= 0))
         stored = payloads.hashed(
             spec, self._tables.read_by_key(connection, spec, pa.concat_tables([touched, gone_table]))
         )
-        changes = change_set(stored, candidates, gone_keys)
-        if len(stored) != int(known.sum()) + len(vanished):
-            raise IntegrityError(f"{spec.name}: rows that the index knows are not in the table; run `ao verify {spec.asset}`")
-        return _Compared(changes, index, wants_checkpoint)
+        recorded = StateHash.of(index.rows[np.concatenate([known[known >= 0], vanished])])
+        if StateHash.of(stored.rows) != recorded:
+            raise IntegrityError(
+                f"{spec.name}: rows that this change touches were edited outside the store; run `ao verify {spec.asset}`"
+            )
+        return _Compared(change_set(stored, candidates, gone_keys), index, wants_checkpoint)
 
     def _record(
         self,
@@ -245,7 +251,7 @@ class Committer:
             intent=replace(
                 writer.intent,
                 kind=BundleKind.MIGRATE,
-                name=f"migrate:{layout_fingerprint(layout)}",
+                name=f"migrate:{head.seq + 1}",
                 reason="the table's columns changed",
                 target_id="",
             ),
@@ -353,7 +359,7 @@ def _computed_cycle(head: Head, intent: Intent) -> str:
 
 def _store_index(connection: sa.Connection, spec: TableSpec, seq: int, compared: _Compared) -> None:
     if compared.index is not None and compared.wants_checkpoint:
-        delta = index_io.IndexDelta.of(spec, compared.changes)
+        delta = IndexDelta.of(spec, compared.changes)
         index_io.store_checkpoint(connection, spec, seq=seq, index=compared.index.apply([delta]))
     elif compared.changes.count:
         index_io.store_delta(connection, spec, seq=seq, changes=compared.changes)

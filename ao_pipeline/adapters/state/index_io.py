@@ -22,18 +22,9 @@ def load_index(connection: sa.Connection, tables: TablesIo, spec: TableSpec, hea
     Raises:
         IntegrityError: Even an index built from the table itself does not add up to the head's state hash.
     """
-    stored = connection.execute(
-        sa.select(ROW_INDEX.c.is_checkpoint, ROW_INDEX.c.entries)
-        .where(ROW_INDEX.c.asset == spec.asset)
-        .order_by(ROW_INDEX.c.seq)
-    ).all()
-    if stored and stored[0].is_checkpoint:
-        base = RowIndex.from_bytes(bytes(stored[0].entries))
-        deltas = [IndexDelta.from_bytes(bytes(row.entries)) for row in stored[1:]]
-        index = base.apply(deltas)
-        if index.state_hash.hex == head.state_hash:
-            is_heavy = sum(map(len, deltas)) * DELTA_SHARE > len(base) or len(deltas) > MAX_DELTAS
-            return index, bool(deltas) and is_heavy
+    kept = _read_stored(connection, spec, head)
+    if kept is not None:
+        return kept
     index = RowIndex.build(spec, hash_rows(spec, tables.read(connection, spec)))
     if index.state_hash.hex != head.state_hash:
         raise IntegrityError(
@@ -42,6 +33,33 @@ def load_index(connection: sa.Connection, tables: TablesIo, spec: TableSpec, hea
             table=spec.name,
         )
     return index, True
+
+
+def stored_index(connection: sa.Connection, spec: TableSpec, head: Head) -> RowIndex | None:
+    """Return the stored index if it is sound and fits the head; never one built from the table."""
+    kept = _read_stored(connection, spec, head)
+    return None if kept is None else kept[0]
+
+
+def _read_stored(connection: sa.Connection, spec: TableSpec, head: Head) -> tuple[RowIndex, bool] | None:
+    """Put the stored index together, and tell whether it deserves a new checkpoint."""
+    stored = connection.execute(
+        sa.select(ROW_INDEX.c.is_checkpoint, ROW_INDEX.c.entries)
+        .where(ROW_INDEX.c.asset == spec.asset)
+        .order_by(ROW_INDEX.c.seq)
+    ).all()
+    if not stored or not stored[0].is_checkpoint:
+        return None
+    try:
+        base = RowIndex.from_bytes(stored[0].entries)
+        deltas = [IndexDelta.from_bytes(row.entries) for row in stored[1:]]
+    except IntegrityError:
+        return None
+    index = base.apply(deltas)
+    if index.state_hash.hex != head.state_hash or len(index) != head.row_count:
+        return None
+    is_heavy = sum(map(len, deltas)) * DELTA_SHARE > len(base) or len(deltas) > MAX_DELTAS
+    return index, bool(deltas) and is_heavy
 
 
 def store_checkpoint(connection: sa.Connection, spec: TableSpec, *, seq: int, index: RowIndex) -> None:

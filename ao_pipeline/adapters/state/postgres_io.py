@@ -23,6 +23,9 @@ _COPIED_TYPES = {
     ColumnType.DATE: pa.date32(),
 }
 
+_NAME_BYTES: Final = 63
+"""Longest identifier that PostgreSQL keeps; the part that tells two staging tables apart comes first."""
+
 _BLOCK_BYTES: Final = 256 << 20
 """CSV parser block: a row must fit into two of them, and memory stays bounded."""
 
@@ -69,7 +72,7 @@ def _selected(spec: TableSpec) -> str:
 
 def _stage(connection: sa.Connection, spec: TableSpec, columns: tuple[Column, ...], rows: pa.Table, *, suffix: str) -> str:
     """Copy rows into this session's staging table and return its quoted name; it is empty again after the transaction."""
-    stage = quoted(f"ao_stage_{spec.name}_{suffix}")
+    stage = quoted(f"ao_{suffix}_{spec.name}"[:_NAME_BYTES])
     names = ", ".join(quoted(column.name) for column in columns)
     connection.exec_driver_sql(
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {stage} ON COMMIT DROP AS SELECT {names} FROM {quoted(spec.name)} WITH NO DATA"
@@ -91,13 +94,14 @@ def _stage(connection: sa.Connection, spec: TableSpec, columns: tuple[Column, ..
 def _copy_out(connection: sa.Connection, spec: TableSpec, query: str) -> pa.Table:
     sink = io.BytesIO()
     with _cursor(connection) as cursor:
-        cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv)", sink)
-    if not sink.tell():
-        return spec.empty()
+        cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)", sink)
     sink.seek(0)
     table = csv.read_csv(
         sink,
-        read_options=csv.ReadOptions(column_names=list(spec.column_names), block_size=min(sink.getbuffer().nbytes + 1, _BLOCK_BYTES)),
+        # The header line is skipped: without it a text that starts with a byte order mark would lose it as the first bytes.
+        read_options=csv.ReadOptions(
+            column_names=list(spec.column_names), skip_rows=1, block_size=min(sink.getbuffer().nbytes + 1, _BLOCK_BYTES)
+        ),
         parse_options=csv.ParseOptions(newlines_in_values=True),
         convert_options=csv.ConvertOptions(
             column_types={c.name: _COPIED_TYPES[c.type] for c in spec.all_columns},

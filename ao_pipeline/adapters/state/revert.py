@@ -11,17 +11,18 @@ import pyarrow as pa
 from ao_pipeline.adapters.state import history
 from ao_pipeline.adapters.state.commit import Committer
 from ao_pipeline.adapters.state.database import Database
-from ao_pipeline.adapters.state.model import PREVIEW_ROWS, Intent, Receipt, RevertPlan
+from ao_pipeline.adapters.state.model import PREVIEW_ROWS, Head, Intent, Receipt, RevertPlan
 from ao_pipeline.adapters.state.tables_io import TablesIo
 from ao_pipeline.bundles import payload as payloads
 from ao_pipeline.bundles.changes import Change, change_set
 from ao_pipeline.bundles.hashing import key_digests
-from ao_pipeline.bundles.header import BundleHeader, BundleKind
+from ao_pipeline.bundles.header import BundleHeader, BundleKind, layout_of, only_appends
 from ao_pipeline.bundles.netting import Undo, net_undo
 from ao_pipeline.bundles.preview import preview_changes
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.cycle import Cycle
-from ao_pipeline.errors import UnknownNameError
+from ao_pipeline.errors import ContractError, UnknownNameError
+
 
 class Reverter:
     """Restores recorded states through the committer."""
@@ -85,8 +86,18 @@ class Reverter:
             if head is None:
                 raise UnknownNameError(f"{spec.asset} has no recorded state to return to")
             target = history.bundle_for_cycle(connection, spec.asset, to)
+            _refuse_lost_columns(spec, head)
             return target, net_undo(spec, history.changes_since(connection, spec, after=target, head=head))
 
 
 def _cursor(target: BundleHeader) -> dict[str, Any]:
     return dict(json.loads(target.cursor_after)) if target.cursor_after else {}
+
+
+def _refuse_lost_columns(spec: TableSpec, head: Head) -> None:
+    """Guard against a migration that no bundle has taken note of yet: recorded rows would not fit the table."""
+    if not only_appends(head.layout, layout_of(spec)):
+        raise ContractError(
+            f"{spec.asset}: columns of its table were changed or dropped since bundle {head.seq}; states recorded before "
+            "that cannot be restored into the table as it is now"
+        )

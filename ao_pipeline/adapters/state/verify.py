@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from typing import Final
 
+import pyarrow as pa
 import sqlalchemy as sa
 
-from ao_pipeline.adapters.state import history
+from ao_pipeline.adapters.state import history, index_io
 from ao_pipeline.adapters.state.catalog import BUNDLE, BUNDLE_PAYLOAD
 from ao_pipeline.adapters.state.model import Head
 from ao_pipeline.adapters.state.tables_io import TablesIo
 from ao_pipeline.bundles import payload as payloads
+from ao_pipeline.bundles.changes import HashedRows
 from ao_pipeline.bundles.hashing import StateHash
-from ao_pipeline.bundles.header import GENESIS_SEAL, ID_LENGTH, BundleHeader, header_from
+from ao_pipeline.bundles.header import GENESIS_SEAL, ID_LENGTH, BundleHeader, BundleKind, header_from, layout_fingerprint
+from ao_pipeline.bundles.index import RowIndex
 from ao_pipeline.bundles.schema import TableSpec
+from ao_pipeline.cycle import Cycle
+from ao_pipeline.errors import ContractError, UnknownNameError
+
+PRUNED_THROUGH: Final = "pruned_through_seq"
+"""What a retention bundle's stats name the newest bundle that is gone; without it a chain must start at bundle 1."""
+
+ROWS_NAMED: Final = 5
+"""Keys shown of rows that differ; the counts beside them are exact."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +48,22 @@ def verify_asset(connection: sa.Connection, tables: TablesIo, spec: TableSpec) -
     rows = payloads.hashed(spec, tables.read(connection, spec))
     actual = StateHash.of(rows.rows).hex
     if actual != head.state_hash:
-        findings.append(
-            Finding(spec.asset, "", f"table {spec.name} hashes to {actual}, the head says {head.state_hash}: rows were changed outside the store")
-        )
+        problem = f"table {spec.name} hashes to {actual}, the head says {head.state_hash}: rows were changed outside the store"
+        findings.append(Finding(spec.asset, "", problem + _named(spec, rows, index_io.stored_index(connection, spec, head))))
     if len(rows) != head.row_count:
         findings.append(Finding(spec.asset, "", f"table {spec.name} has {len(rows)} rows, the head says {head.row_count}"))
     return findings
+
+
+def _named(spec: TableSpec, rows: HashedRows, index: RowIndex | None) -> str:
+    """Say which rows differ, if the row index is sound: it remembers what the table should hold."""
+    if index is None:
+        return ""
+    differing, missing = index.compare(rows)
+    names = list(spec.key_names)
+    edited = rows.table.select(names).take(pa.array(differing[:ROWS_NAMED])).to_pylist()
+    gone = index.key_table.take(pa.array(missing[:ROWS_NAMED])).to_pylist()
+    return f"; {len(differing)} edited or added, like {edited}; {len(missing)} missing, like {gone}"
 
 
 def verify_chain(connection: sa.Connection, spec: TableSpec) -> tuple[list[Finding], Head | None]:
@@ -54,19 +77,35 @@ def verify_chain(connection: sa.Connection, spec: TableSpec) -> tuple[list[Findi
     )
     findings: list[Finding] = []
     previous: BundleHeader | None = None
+    oldest: BundleHeader | None = None
+    computed, pruned = "", 0
     for row in rows:
         values = dict(row._mapping)
         header = header_from(values)
+        if not _is_sealed(values, header):
+            findings.append(Finding(spec.asset, str(header.seal)[:ID_LENGTH], f"bundle {header.seq}: its header was changed, the seal does not fit"))
+            continue
         findings.extend(_check_bundle(values, header, previous))
         previous = header
-    findings.extend(_check_end(spec.asset, head, previous))
+        computed = max(computed, header.cycle) if header.kind == BundleKind.MATERIALIZE else computed
+        pruned = max(pruned, _pruned_through(header))
+        oldest = oldest or header
+    if oldest is not None and oldest.seq != pruned + 1:
+        problem = f"bundle {oldest.seq} is the oldest, but retention took away only those up to {pruned}"
+        findings.append(Finding(spec.asset, oldest.bundle_id, problem))
+    findings.extend(_check_end(spec.asset, head, previous, computed=computed))
     return findings, head
+
+
+def _is_sealed(values: dict[str, object], header: BundleHeader) -> bool:
+    try:
+        return header.computed_seal() == header.seal and values["bundle_id"] == header.bundle_id
+    except ContractError:  # A field holds what no header can hold.
+        return False
 
 
 def _check_bundle(values: dict[str, object], header: BundleHeader, previous: BundleHeader | None) -> list[Finding]:
     problems = []
-    if header.computed_seal() != header.seal or values["bundle_id"] != header.seal[:ID_LENGTH]:
-        problems.append("its header was changed: the seal does not fit")
     stored = values["payload"]
     payload = bytes(stored) if isinstance(stored, (bytes, memoryview)) else b""
     if payloads.payload_hash(payload) != header.payload_hash:
@@ -81,12 +120,31 @@ def _check_bundle(values: dict[str, object], header: BundleHeader, previous: Bun
     return [Finding(header.asset, header.bundle_id, f"bundle {header.seq} ({header.cycle}): {problem}") for problem in problems]
 
 
-def _check_end(asset: str, head: Head | None, last: BundleHeader | None) -> list[Finding]:
+def _pruned_through(header: BundleHeader) -> int:
+    """Return up to which bundle retention removed the chain, as its own sealed bundle says."""
+    if header.kind != BundleKind.RETENTION:
+        return 0
+    return int(json.loads(header.stats).get(PRUNED_THROUGH, 0))
+
+
+def _check_end(asset: str, head: Head | None, last: BundleHeader | None, *, computed: str) -> list[Finding]:
     if head is None:
         return [] if last is None else [Finding(asset, last.bundle_id, "there are bundles but no head")]
     if last is None:
         return [Finding(asset, "", f"the head names bundle {head.seq}, but no bundle is stored")]
-    ends = (head.seq, head.seal, head.state_hash, head.row_count, head.cursor)
-    if ends != (last.seq, last.seal, last.state_hash_after, last.row_count_after, last.cursor_after):
-        return [Finding(asset, last.bundle_id, f"the head names bundle {head.seq}, the last stored one is {last.seq}, or they disagree")]
-    return []
+    ends = (head.seq, head.seal, head.state_hash, head.row_count, head.cursor, layout_fingerprint(head.layout))
+    recorded = (last.seq, last.seal, last.state_hash_after, last.row_count_after, last.cursor_after, last.layout)
+    findings = []
+    if ends != recorded:
+        findings.append(Finding(asset, last.bundle_id, f"the head names bundle {head.seq}, the last stored one is {last.seq}, or they disagree"))
+    # Retention may have removed the bundle of the highest cycle, so a head beyond every kept bundle is no proof; one behind is.
+    if head.computed_cycle < computed or not _is_cycle(head.computed_cycle):
+        findings.append(Finding(asset, last.bundle_id, f"the head was computed up to {head.computed_cycle!r}, its bundles up to {computed!r}"))
+    return findings
+
+
+def _is_cycle(key: str) -> bool:
+    try:
+        return not key or bool(Cycle.from_key(key))
+    except UnknownNameError:
+        return False
