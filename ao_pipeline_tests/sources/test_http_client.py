@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from source_engine import FakeTime
 
 from ao_pipeline.adapters.sources.classify import retry_after_seconds
@@ -315,7 +316,9 @@ def test_a_gmail_message_costs_twenty_units(fake_time: FakeTime) -> None:
 
 
 def xero_client(script: Script, time: FakeTime) -> SourceClient:
-    settings = Settings(xero_base_url=script.url, xero_token_url=script.url + "/token", xero_client_secret=SECRET)
+    settings = Settings(
+        xero_base_url=script.url, xero_token_url=script.url + "/token", xero_client_secret=SecretStr(SECRET)
+    )
     tokens = XeroTokens(settings, monotonic=time.monotonic)
     return SourceClient("xero", settings=settings, tokens=tokens, sleep=time.sleep, monotonic=time.monotonic)
 
