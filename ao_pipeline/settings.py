@@ -6,6 +6,7 @@ Policy (thresholds, days, limits) does not belong here: it lives in a frozen dat
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Final
@@ -200,6 +201,11 @@ def load_settings() -> Settings:
 
 NOT_SETTINGS: Final = frozenset({"AO_TEST_POSTGRES_URL"})
 """Variables with our prefix that belong to the test suite."""
+
+
+def child_environment(*, without: Iterable[str] = (), **extra: str) -> dict[str, str]:
+    """Return this process's environment for a child process: without some variables, with others set."""
+    return {name: value for name, value in os.environ.items() if name not in set(without)} | extra
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 import uvicorn
 
+from ao_pipeline.adapters.dagster_home import prepare_dagster_home
 from ao_pipeline.adapters.state.operations import OperationsReader
 from ao_pipeline.clock import utc_now
 from ao_pipeline.collect.cadence import CADENCE
@@ -34,7 +35,7 @@ def run(settings: Settings) -> None:
     reader = OperationsReader(settings.resolved_state_url)
     exporter = Exporter(
         store=reader,
-        watch=DagsterWatch(InstanceReader()),
+        watch=DagsterWatch(InstanceReader(prepare_dagster_home(settings), settings.data_path / "dagster")),
         cadence_minutes=CADENCE.interval_minutes,
         started_at=utc_now(),
     )

@@ -5,9 +5,12 @@ A reading runs in a thread of its own; a failure is counted and logged, and the 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -77,9 +80,16 @@ class DagsterWatch:
 
 
 class InstanceReader:
-    """Reads the instance that `DAGSTER_HOME` names; opened at the first reading and again after a failure."""
+    """Reads one Dagster instance; opened at the first reading and again after a failure.
 
-    def __init__(self) -> None:
+    Args:
+        home: Folder of its `dagster.yaml`.
+        storage: Folder of its own files when it keeps them on this machine.
+    """
+
+    def __init__(self, home: Path, storage: Path) -> None:
+        self._home = home
+        self._storage = storage
         self._instance: Any = None
 
     def __call__(self) -> DagsterFigures:
@@ -87,7 +97,7 @@ class InstanceReader:
         # Imported late: it takes seconds, and the exporter answers before that.
         from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
-        instance = self._instance or DagsterInstance.get()
+        instance = self._instance or DagsterInstance.from_config(str(self._home))
         self._instance = None
         beats = {
             name: datetime.fromtimestamp(status.last_heartbeat.timestamp, UTC) if status.last_heartbeat else None
@@ -102,4 +112,16 @@ class InstanceReader:
         oldest = instance.get_run_records(filters=started, limit=1, ascending=True)
         oldest_at = datetime.fromtimestamp(oldest[0].start_time, UTC) if oldest and oldest[0].start_time else None
         self._instance = instance
-        return DagsterFigures(beats, runs, oldest_at, utc_now())
+        return DagsterFigures(beats, runs, oldest_at, utc_now(), _size_of(self._storage))
+
+
+def _size_of(folder: Path) -> int | None:
+    """Return the bytes of all files below a folder, None without it; a file that vanishes meanwhile counts nothing."""
+    if not folder.is_dir():
+        return None
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total

@@ -17,7 +17,7 @@ from ao_pipeline.observability.view import CYCLE_STATUSES, DagsterFigures, Histo
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-WAITING_STATUSES: Final = frozenset({"pending", "queued", "retry", "retrying", "sending", "open"})
+WAITING_STATUS: Final = "pending"
 """Deliveries that may still be made: a gauge, for they leave the status again. All others are final: a counter."""
 
 BREAKER_VALUES: Final = {"closed": 0, "open": 1, "half-open": 2, "half_open": 2}
@@ -59,7 +59,10 @@ class _Families(Collector):
             yield from _assets(scrape.view, scrape.health)
             yield from _bundles(scrape.view)
             yield from _deliveries(scrape.view)
-            yield _labelled("ao_db_size_bytes", "Size of a database on disk", "store", dict(scrape.view.db_size_bytes))
+            sizes = dict(scrape.view.db_size_bytes)
+            if scrape.dagster is not None and scrape.dagster.storage_bytes is not None:
+                sizes["dagster"] = scrape.dagster.storage_bytes
+            yield _labelled("ao_db_size_bytes", "Size of a store on disk", "store", sizes)
             breakers = {job: BREAKER_VALUES[state] for job, state in scrape.view.breakers.items()}
             yield _labelled("ao_circuit_breaker_status", "0 closed, 1 open, 2 half-open", "job", breakers)
 
@@ -139,7 +142,7 @@ def _deliveries(view: OperationsView) -> Iterator[Metric]:
     )
     depth = {channel: 0 for channel, _ in view.deliveries}
     for (channel, status), count in sorted(view.deliveries.items()):
-        if status in WAITING_STATUSES:
+        if status == WAITING_STATUS:
             depth[channel] += count
         else:
             sent.add_metric([channel, status], count)

@@ -28,7 +28,7 @@ class AssetHead:
     """Where one asset stands.
 
     Attributes:
-        as_of_cycle: Cycle of the newest bundle; after a revert the restored one, so it may go back.
+        as_of_cycle: Cycle that the rows are of; a revert takes it back.
         computed_cycle: Highest cycle ever computed.
         bundle_count: Bundles ever committed; never shrinks.
         kind: Why the newest bundle exists.
@@ -131,9 +131,11 @@ class DagsterFigures:
         runs_by_status: Runs that are not over, by lower-case status.
         oldest_started_at: Start of the longest-running run; None without one.
         read_at: When this was read.
+        storage_bytes: Size of Dagster's own files; None when they lie in a database server.
     """
 
     heartbeats: Mapping[str, datetime | None]
     runs_by_status: Mapping[str, int]
     oldest_started_at: datetime | None
     read_at: datetime
+    storage_bytes: int | None = None

@@ -172,7 +172,7 @@ def _heads(connection: sa.Connection) -> tuple[AssetHead, ...]:
     rows = connection.execute(
         sa.select(
             ASSET_HEAD.c.asset,
-            BUNDLE.c.cycle.label("as_of_cycle"),
+            ASSET_HEAD.c.state_cycle.label("as_of_cycle"),
             ASSET_HEAD.c.computed_cycle,
             ASSET_HEAD.c.seq.label("bundle_count"),
             ASSET_HEAD.c.row_count,
