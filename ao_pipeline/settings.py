@@ -199,8 +199,8 @@ def load_settings() -> Settings:
     return settings
 
 
-NOT_SETTINGS: Final = frozenset({"AO_TEST_POSTGRES_URL"})
-"""Variables with our prefix that belong to the test suite."""
+NOT_SETTINGS: Final = frozenset({"AO_TEST_POSTGRES_URL", "AO_DAGSTER_POSTGRES_URL"})
+"""Variables with our prefix that others read: the test suite, and Dagster in `deploy/dagster-postgres`."""
 
 
 def child_environment(*, without: Iterable[str] = (), **extra: str) -> dict[str, str]:
