@@ -85,7 +85,7 @@ async def set_clock(site: Site, request: Request) -> Response:
             raise bad_request("advance_seconds must be a number, 0 or more")
         site.clock.advance(float(seconds))
     elif "frozen_at" in body:
-        site.clock.freeze(None if body["frozen_at"] is None else parse_instant(str(body["frozen_at"])))
+        site.set_clock(None if body["frozen_at"] is None else parse_instant(str(body["frozen_at"])))
     else:
         raise bad_request("give frozen_at or advance_seconds")
     return json_reply(_state(site))

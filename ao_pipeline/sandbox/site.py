@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Awaitable, Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,15 +49,18 @@ class Site:
         self._world = World(self.agency, anchor=remember_anchor(options, now), now=now)
 
     def world(self) -> World:
-        """Return the world at the clock's present instant."""
+        """Return the world at the clock's present instant. A machine clock that steps back a little is waited out."""
         now = self.clock.micros()
-        if now < self._world.now and day_start(now) < self._world.anchor:
-            self._world = World(self.agency, anchor=day_start(now), now=now)
-        elif now < self._world.now:
-            self._world = World(self.agency, anchor=self._world.anchor, now=now)
-        elif now > self._world.now:
+        if now > self._world.now:
             self._world.advance(now)
         return self._world
+
+    def set_clock(self, frozen_at: datetime | None) -> None:
+        """Freeze the world at an instant or let it run; an earlier instant builds it anew, without explicit changes."""
+        self.clock.freeze(frozen_at)
+        now = self.clock.micros()
+        if now < self._world.now:
+            self._world = World(self.agency, anchor=min(self._world.anchor, day_start(now)), now=now)
 
     def collection(self, name: str) -> Collection | None:
         """Return a collection of the present world."""

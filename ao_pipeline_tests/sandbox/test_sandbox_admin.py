@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,13 @@ from ao_pipeline.sandbox.admin import TRUTH
 from ao_pipeline.sandbox.options import SandboxOptions
 from ao_pipeline.sandbox.reference import agency_of, reference_files
 from ao_pipeline.sandbox.server import serve
+from ao_pipeline.sandbox.site import Site
 from ao_pipeline.settings import PROJECT_DIR, Settings
 
 if TYPE_CHECKING:
     from conftest import Upstreams
 
+NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 CREATED = {
     "task": ("raw_asana_tasks", {"name": "Call 📞"}),
     "project": ("raw_asana_projects", {"name": "Internal: Tests"}),
@@ -93,9 +95,20 @@ def test_the_clock_may_go_back_and_the_world_with_it(upstreams: Upstreams) -> No
     before = sandbox.truth("raw_asana_tasks")
 
     sandbox.advance(86_400)
-    sandbox.freeze(datetime(2026, 11, 22, 10, 0, tzinfo=UTC))
+    sandbox.freeze(NOW)
 
     assert sandbox.truth("raw_asana_tasks") == before
+
+
+def test_a_clock_that_steps_back_a_little_keeps_the_world_and_its_explicit_changes(options: SandboxOptions) -> None:
+    site = Site(options)
+    site.world().mutate("projects", "1201000000000001", "patch", {"name": "Explicit"})
+    sequence = site.world()["projects"].sequence
+
+    site.clock.frozen_at = NOW - timedelta(seconds=2)
+
+    assert site.world()["projects"].records["1201000000000001"].data["name"] == "Explicit"
+    assert site.world()["projects"].sequence == sequence
 
 
 def test_cursors_survive_a_restart_two_days_later(upstreams: Upstreams, options: SandboxOptions) -> None:
@@ -207,6 +220,13 @@ def test_the_webhook_takes_a_request_id_once(upstreams: Upstreams) -> None:
     arrived = upstreams.sandbox.webhook_messages()
     assert second.json() == first.json()
     assert [(item["deliveries"], item["message"].get("text")) for item in arrived] == [(2, "one"), (1, None)]
+
+
+def test_a_webhook_fault_hits_senders_and_leaves_the_list_of_what_arrived(upstreams: Upstreams) -> None:
+    upstreams.sandbox.fault("webhook", "status", status=500)
+
+    assert post_webhook(upstreams, {"text": "lost"}).status_code == 500
+    assert upstreams.sandbox.webhook_messages() == []
 
 
 @pytest.mark.parametrize("body", [{}, {"text": ""}, {"text": "x" * 5000}, []])
