@@ -51,7 +51,7 @@ CADENCE: Final = Cadence(
         }
     )
 )
-"""What people wait for comes every cycle. Xero bills calls (1,000 a day on its smallest tier) and users and spaces rarely change."""
+"""What people wait for comes every cycle. Xero bills calls; users and spaces rarely change."""
 
 
 def is_due(asset: str, cycle: Cycle) -> bool:

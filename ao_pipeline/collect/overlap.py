@@ -1,7 +1,7 @@
 """Recognise rows that an overlapping window brings again unchanged, without asking the store.
 
-A watermark lies some minutes before its request, so every collection re-reads those minutes. The cursor remembers a digest
-of each row in the overlap; a row that comes again with the same digest is not a change.
+A watermark lies some minutes before its request, so every collection re-reads those minutes. The cursor remembers a
+digest of each row in the overlap; a row that comes again with the same digest is not a change.
 """
 
 from __future__ import annotations

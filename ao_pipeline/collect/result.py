@@ -8,8 +8,10 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from ao_pipeline.bundles.changes import Quarantined
+
 Cursor = dict[str, Any]
-"""A JSON object that one collector writes and only the same collector reads. Stored in one transaction with its rows."""
+"""A JSON object that one collector writes and only the same collector reads. Committed together with its rows."""
 
 MAX_PAYLOAD_BYTES: Final = 64 * 1024
 """Longest kept text of a quarantined record: enough to see what is wrong, too little to fill a table."""
@@ -21,22 +23,13 @@ DRIFT_OVERFLOW: Final = "other"
 
 
 @dataclass(frozen=True)
-class Quarantined:
-    """One record that could not become a row, with the reason. Its batch goes on without it."""
-
-    record_key: str
-    reason: str
-    payload: str
-
-
-@dataclass(frozen=True)
 class Collected:
     """The outcome of one complete collection. A collection that is not complete raises instead.
 
     Invariants:
         1. `is_full` means: a key that is absent from `rows` does not exist upstream any more.
         2. `deleted` is empty when `is_full`, and never holds a key of `rows` or of a quarantined record.
-        3. `cursor` describes exactly what `rows` and `deleted` bring about; committing one without the other loses data.
+        3. `cursor` describes exactly what `rows` and `deleted` bring about; one without the other loses data.
 
     Attributes:
         rows: The table's rows, in its Arrow schema; each key at most once.
@@ -72,3 +65,6 @@ class Drift:
         if name not in self.counts and len(self.counts) >= MAX_DRIFT_NAMES:
             name = DRIFT_OVERFLOW
         self.counts[name] = self.counts.get(name, 0) + 1
+
+
+__all__ = ["DRIFT_OVERFLOW", "MAX_DRIFT_NAMES", "MAX_PAYLOAD_BYTES", "Collected", "Cursor", "Drift", "Quarantined"]

@@ -56,7 +56,7 @@ class BadValueError(ValueError):
 
 
 def clean_text(text: str) -> str:
-    """Return `text` with NUL and lone surrogates replaced by U+FFFD; everything else, Arabic and emoji too, as it was."""
+    """Return `text` with NUL and lone surrogates replaced by U+FFFD; the rest, Arabic and emoji too, as it was."""
     return _NOT_STORABLE.sub("\ufffd", text)
 
 

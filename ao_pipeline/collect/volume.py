@@ -9,7 +9,7 @@ from ao_pipeline.errors import PermanentError
 
 
 class VolumeDropError(PermanentError):
-    """A complete listing holds far fewer rows than are stored. Nothing was deleted; look at the upstream's permissions."""
+    """A complete listing holds far fewer rows than are stored. Nothing was deleted; check the permissions."""
 
 
 @dataclass(frozen=True)

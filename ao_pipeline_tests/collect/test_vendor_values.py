@@ -70,7 +70,7 @@ def test_times_become_utc_instants(text: str | None, instant: datetime | None) -
 
 @pytest.mark.parametrize("value", ["yesterday", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00+10:00", 5, {}, [], True])
 def test_what_is_no_time_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(BadValueError, match="^at is not"):
+    with pytest.raises(BadValueError, match=r"^at is not"):
         as_instant(value, "at")
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from source_engine import SMALL, START, Engine, FakeTime
 
 from ao_pipeline.sandbox.options import SandboxOptions
 from ao_pipeline.sandbox.server import RunningSandbox, serve
 from ao_pipeline.settings import Settings
+from ao_pipeline_tests.sources.source_engine import SMALL, START, Engine, FakeTime
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from source_engine import SPECS, START, Engine, FakeTime
 
 from ao_pipeline.adapters.sources.outcome import MAX_HOLDS
 from ao_pipeline.adapters.sources.registry import COLLECTORS, collect
 from ao_pipeline.bundles.canonical import conform
 from ao_pipeline.collect.volume import VolumeDropError
 from ao_pipeline.errors import AuthError, ContractError, TransientError, UnknownNameError
+from ao_pipeline_tests.sources.source_engine import SPECS, START, Engine, FakeTime
 
 FULL_EACH_TIME = {"raw/asana_users", "raw/asana_projects", "raw/chat_spaces"}
 

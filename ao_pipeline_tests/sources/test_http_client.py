@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from source_engine import FakeTime
 
 from ao_pipeline.adapters.sources.classify import retry_after_seconds
 from ao_pipeline.adapters.sources.http import SourceClient
@@ -35,6 +34,7 @@ from ao_pipeline.errors import (
     TransientError,
 )
 from ao_pipeline.settings import Settings
+from ao_pipeline_tests.sources.source_engine import FakeTime
 
 SECRET = "secret-token-value"
 

@@ -1,4 +1,4 @@
-"""Asana tasks: listed by project and by assignee, subtasks through their parents, deletions by comparing keys once a day.
+"""Asana tasks: listed by project and by assignee, subtasks through their parents, deletions by a daily key check.
 
 1. A key vanishes only after a complete listing of keys (`test_a_failed_project_deletes_nothing`).
 2. A task in two projects is one row (`test_the_first_collection_equals_the_truth`).
@@ -52,7 +52,7 @@ class _Reading:
     """Every gid that was seen, quarantined ones included."""
     users: set[str] = field(default_factory=set)
     former: set[str] = field(default_factory=set)
-    """Assignees who are no users of the workspace any more; their tasks without a project are found by their gid only."""
+    """Assignees who are no users of the workspace any more; tasks without a project are found by gid only."""
 
 
 def collect_tasks(request: CollectionRequest) -> Collected:

@@ -1,4 +1,4 @@
-"""Calendar events of every calendar in the list, each with its own sync token; masters and exceptions, not instances."""
+"""Calendar events of every calendar in the list, each with its own sync token; masters and exceptions only."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Chat spaces, and messages by time of creation with a window in which edits and deletions are seen.
 
-Chat filters by creation only, so the last days are listed again each time. The cursor remembers a digest of each space's
-window; a window that is as it was brings no rows.
+Chat filters by creation only, so the last days are listed again each time. The cursor remembers a digest of each
+space's window; a window that is as it was brings no rows.
 """
 
 from __future__ import annotations

@@ -89,9 +89,8 @@ def _reasons(body: bytes) -> list[str]:
     error = document.get("error") if isinstance(document, dict) else None
     found: list[Any] = []
     if isinstance(error, dict):
-        for entry in (*_list(error.get("errors")), *_list(error.get("details"))):
-            if isinstance(entry, dict):
-                found.append(entry.get("reason"))
+        entries = (*_list(error.get("errors")), *_list(error.get("details")))
+        found.extend(entry.get("reason") for entry in entries if isinstance(entry, dict))
         found.append(error.get("status"))
     elif isinstance(error, str):
         found.append(error)  # OAuth: a code such as invalid_client.

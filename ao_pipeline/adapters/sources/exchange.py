@@ -1,4 +1,4 @@
-"""What goes over the wire and comes back, and who adds the token: the shapes between client, tokens and classification."""
+"""What goes over the wire and comes back, and who adds the token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gmail messages: listed once per mailbox, then by history. All mailboxes share one cursor and succeed or fail together.
+"""Gmail messages: listed once per mailbox, then by history. All mailboxes share one cursor and fail together.
 
 A mailbox may hold more messages than one collection can fetch: quota allows some three hundred a minute. What is listed
 but not fetched yet stays in the cursor as `pending` and is fetched by the next collections, so nothing is skipped, and

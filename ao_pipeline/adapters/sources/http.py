@@ -73,7 +73,7 @@ class SourceClient:
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
         self._pool: ThreadPoolExecutor | None = None
-        self._random = random.Random()
+        self._random = random.Random()  # noqa: S311 - jitter, not a secret
 
     def __enter__(self) -> Self:
         return self
@@ -215,7 +215,8 @@ class SourceClient:
             raise TransientError(f"{self.source}: the connection failed ({type(error).__name__})") from None
         except requests.RequestException as error:
             raise PermanentError(
-                f"{self.source}: the request cannot be sent ({type(error).__name__}); check AO_{self.source.upper()}_BASE_URL"
+                f"{self.source}: the request cannot be sent ({type(error).__name__});"
+                f" check AO_{self.source.upper()}_BASE_URL"
             ) from None
 
     def _read(self, response: requests.Response) -> bytes:

@@ -25,7 +25,7 @@ RATE_LIMITS: Final[Mapping[str, RateLimit]] = {
     "chat": RateLimit(3_000),
     "xero": RateLimit(60),
 }
-"""Source: vendors' quota pages, 2026. Asana: paid plans, per token. Gmail: units per user of projects made since May 2026.
+"""Source: vendors' quota pages, 2026. Asana: paid plans, per token. Gmail: units per user, projects since May 2026.
 Calendar: per user. Chat: per project. Xero: per organisation."""
 
 GMAIL_UNITS: Final[Mapping[str, int]] = {"gmail.messages.get": 20, "gmail.messages.list": 5, "gmail.history.list": 2}

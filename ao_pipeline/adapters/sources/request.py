@@ -16,7 +16,7 @@ from ao_pipeline.adapters.sources.tokens import GOOGLE_SCOPES, FixedToken, Googl
 from ao_pipeline.settings import Settings
 
 OVERLAP: Final = timedelta(minutes=10)
-"""How far a watermark lies before its request. Vendors index changes late; five minutes are the least that is advised."""
+"""How far a watermark lies before its request. Vendors index changes late; five minutes are the least advised."""
 
 
 @dataclass(frozen=True)

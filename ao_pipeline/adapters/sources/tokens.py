@@ -1,4 +1,4 @@
-"""Where tokens come from: Asana's is fixed, Google's and Xero's are fetched and cached until a minute before they end."""
+"""Where tokens come from: Asana's is fixed, Google's and Xero's are cached until a minute before they end."""
 
 from __future__ import annotations
 
@@ -129,18 +129,18 @@ class GoogleTokens:
 
     def _load(self) -> service_account.Credentials:
         """Read the key once: parsing it costs more than all requests of a quiet cycle."""
+        load = service_account.Credentials.from_service_account_info
         try:
             info = json.loads(self._file.read_text(encoding="utf-8"))
-            if not isinstance(info, dict):
-                raise ValueError("not a JSON object")  # noqa: TRY004 - the file is wrong, not our call
-            load = service_account.Credentials.from_service_account_info
-            account: service_account.Credentials = load(info, scopes=list(self._scopes))  # type: ignore[no-untyped-call]
-            return account
+            account: service_account.Credentials = load(  # type: ignore[no-untyped-call]
+                info if isinstance(info, dict) else {}, scopes=list(self._scopes)
+            )
         except (OSError, ValueError, google.auth.exceptions.MalformedError) as error:
             raise ConfigError(
                 f"{self._file.name} is not a readable service-account file ({type(error).__name__});"
                 " set AO_GOOGLE_CREDENTIALS_FILE"
             ) from None
+        return account
 
 
 class _GoogleTransport(google.auth.transport.Request):

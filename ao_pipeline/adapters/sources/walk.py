@@ -1,4 +1,4 @@
-"""Walk listings page by page. A repeated page token or too many pages is a fault of the upstream, not a reason to loop."""
+"""Walk listings page by page. A repeated page token or too many pages is the upstream's fault, not a reason to loop."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from ao_pipeline.collect.contracts.contract import (
 
 
 def _page(operation: str, items: str, key: str, known: str, **extra: object) -> PageContract:
-    schemas = {"nextPageToken": KEY, **{name: KEY for name in extra}}
+    schemas = {"nextPageToken": KEY, **dict.fromkeys(extra, KEY)}
     return PageContract(
         operation,
         items,

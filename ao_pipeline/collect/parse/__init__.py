@@ -1,1 +1,1 @@
-"""Vendor object to row, one function a table. A value that cannot fit raises `BadValueError`; nothing else is raised."""
+"""Vendor object to row, one function a table. What cannot fit raises `BadValueError`; nothing else is raised."""

@@ -1,4 +1,4 @@
-"""Read a MIME tree as Gmail gives it: headers, text, attachments. Every failure is a replacement, never an exception."""
+"""Read a MIME tree as Gmail gives it: headers, text, attachments. A failure is a replacement, never an exception."""
 
 from __future__ import annotations
 
