@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import dagster as dg
@@ -15,12 +16,15 @@ from ao_pipeline.settings import current_settings
 CYCLE_JOB_NAME: Final = "cycle"
 CHECKS_JOB_NAME: Final = "checks"
 
+GATE_CHECK: Final = dg.AssetCheckKey(dg.AssetKey(["norm", "gates"]), "no_blocking_gate_failed")
+"""The one check inside a cycle: it stops truth when links contradict the tables."""
+
 CYCLE_LANE: Final = {"ao/lane": "cycle"}
 """Runs with this tag execute one at a time; see the concurrency limits in `dagster.yaml`."""
 
 cycle_job: Final = dg.define_asset_job(
     CYCLE_JOB_NAME,
-    selection=dg.AssetSelection.all().without_checks(),
+    selection=dg.AssetSelection.all().without_checks() | dg.AssetSelection.checks(GATE_CHECK),
     description="Collect, normalize, truth, snapshot, notify: one cycle in one run.",
     tags=CYCLE_LANE,
     executor_def=dg.in_process_executor,
@@ -45,9 +49,14 @@ def cycle_request(
         run_key=run_key,
         partition_key=last.key if first == last else None,
         asset_selection=[*selection, dg.AssetKey(["ops", "cycle_report"])],
-        asset_check_keys=[],
+        asset_check_keys=gate_checks(selection),
         tags=run_tags,
     )
+
+
+def gate_checks(selection: Sequence[dg.AssetKey]) -> list[dg.AssetCheckKey]:
+    """Return the checks that go with a selection. Named, because selecting assets alone selects all their checks."""
+    return [GATE_CHECK] if GATE_CHECK.asset_key in selection else []
 
 
 @dg.schedule(job=cycle_job, cron_schedule=CYCLE_CRON, execution_timezone="UTC", default_status=dg.DefaultScheduleStatus.RUNNING)

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any, Final
 
 import dagster as dg
-import pandas as pd
 import pyarrow as pa
 
 from ao_pipeline.adapters.state.model import Head, Intent, Receipt
@@ -62,10 +61,6 @@ class Work:
             raise UnknownNameError(f"{self.spec.asset} reads {spec.asset} without declaring it")
         return self.store.read(spec.asset)
 
-    def frame(self, spec: TableSpec) -> pd.DataFrame:
-        """Return an input table as a data frame with Arrow types, so that NULL stays NULL."""
-        return self.table(spec).to_pandas(types_mapper=pd.ArrowDtype)
-
     @cached_property
     def head(self) -> Head | None:
         """Where the asset itself stands."""
@@ -75,6 +70,9 @@ class Work:
 Rule = Callable[[Work], RowSource | Change]
 FactsRule = Callable[[Work], Facts]
 CommitStep = Callable[[str, Change], Receipt]
+CheckRule = Callable[[Work], tuple[bool, Facts]]
+"""Looks at the committed table; False stops everything downstream."""
+
 PrepareRule = Callable[[Work, CommitStep], None]
 """Commits something of its own before the rule runs: an intent that must be durable before a side effect."""
 
@@ -91,6 +89,7 @@ def managed_asset(
     is_skippable: bool = True,
     is_revertible: bool = True,
     prepare: PrepareRule | None = None,
+    blocking_checks: Mapping[str, CheckRule] | None = None,
     pool: str | None = None,
 ) -> Callable[[Rule], dg.AssetsDefinition]:
     """Declare the asset that writes `spec`.
@@ -106,9 +105,11 @@ def managed_asset(
         is_skippable: Whether equal inputs may skip the computation (collectors never: the world is their input).
         is_revertible: Whether an earlier cycle can be restored; what left the house cannot be taken back.
         prepare: See `PrepareRule`.
+        blocking_checks: Checks after the commit, by name; one that fails stops what reads this table.
         pool: Dagster pool that bounds concurrent steps.
     """
     read_specs = tuple(reads)
+    checks = dict(blocking_checks or {})
     stage: str = spec.asset.split("/", 1)[0]
 
     def declare(rule: Rule) -> dg.AssetsDefinition:
@@ -127,17 +128,30 @@ def managed_asset(
             freshness_policy=freshness(cadence_minutes),
             metadata={"dagster/column_schema": column_schema(spec), "dagster/table_name": spec.name, "ao/row": spec.row},
             pool=pool,
+            check_specs=[
+                dg.AssetCheckSpec(name, asset=dg.AssetKey(spec.asset.split("/")), blocking=True, description=check.__doc__)
+                for name, check in checks.items()
+            ]
+            or None,
         )
-        def materialize(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult[None]:
+        def materialize(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows the bare class only
             first, last = cycles_of(context)
             work = Work(state.store, state.settings, spec, first, last, root_run_id(context), read_specs)
             with mapped_failures():
                 computation = _Computation(rule, facts, code_version, depends_on_day, is_skippable, is_revertible, prepare)
-                return materialize_result(_materialize(context, work, computation))
+                receipt = _materialize(context, work, computation)
+                return materialize_result(receipt, [_evaluate(work, name, check) for name, check in checks.items()])
 
         return materialize
 
     return declare
+
+
+def _evaluate(work: Work, name: str, check: CheckRule) -> dg.AssetCheckResult:
+    passed, facts = check(work)
+    return dg.AssetCheckResult(
+        check_name=name, passed=passed, severity=dg.AssetCheckSeverity.ERROR, metadata=dict(facts)
+    )
 
 
 def freshness(cadence_minutes: int) -> dg.FreshnessPolicy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -15,7 +15,9 @@ MAX_NOTE_CHARACTERS = 2_000
 """Longest JSON note kept in metadata: Dagster stores each about four times."""
 
 
-def materialize_result(receipt: Receipt) -> dg.MaterializeResult[None]:
+def materialize_result(
+    receipt: Receipt, checks: Sequence[dg.AssetCheckResult] = ()
+) -> dg.MaterializeResult[None]:
     """Report a bundle: its data version is the state hash, so Dagster's staleness is exact."""
     header = receipt.header
     stats: dict[str, Any] = json.loads(header.stats)
@@ -43,7 +45,10 @@ def materialize_result(receipt: Receipt) -> dg.MaterializeResult[None]:
     if receipt.preview.num_rows:
         metadata["ao/changes"] = _preview(receipt)
     return dg.MaterializeResult(
-        metadata=metadata, data_version=dg.DataVersion(header.state_hash_after), tags={"ao/bundle": header.bundle_id, "ao/kind": header.kind}
+        metadata=metadata,
+        data_version=dg.DataVersion(header.state_hash_after),
+        tags={"ao/bundle": header.bundle_id, "ao/kind": header.kind},
+        check_results=list(checks),
     )
 
 

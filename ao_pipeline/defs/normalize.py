@@ -37,7 +37,7 @@ def _org_domains(work: Work) -> list[str]:
 @managed_asset(NORM_PROJECTS, reads=[RAW_ASANA_PROJECTS], code_version=projects.PROJECTS_VERSION, kinds=_KINDS)
 def norm_projects(work: Work) -> RowSource:
     """Projects with a folded name, whether they are internal, and their state."""
-    return projects.normalize_projects(work.frame(RAW_ASANA_PROJECTS), zone=work.settings.zone)
+    return projects.normalize_projects(work.table(RAW_ASANA_PROJECTS), zone=work.settings.zone)
 
 
 @managed_asset(
@@ -48,7 +48,7 @@ def norm_projects(work: Work) -> RowSource:
 )
 def norm_project_links(work: Work) -> RowSource:
     """Which brand and client each project belongs to, and by which rule."""
-    return projects.link_projects(work.frame(NORM_PROJECTS), work.frame(REF_BRANDS), work.frame(REF_CLIENTS))
+    return projects.link_projects(work.table(NORM_PROJECTS), work.table(REF_BRANDS), work.table(REF_CLIENTS))
 
 
 @managed_asset(
@@ -60,11 +60,11 @@ def norm_project_links(work: Work) -> RowSource:
 def norm_tasks(work: Work) -> RowSource:
     """Tasks with one status, an owner from the team, a lane and an estimate."""
     return tasks.normalize_tasks(
-        work.frame(RAW_ASANA_TASKS),
-        projects=work.frame(NORM_PROJECTS),
-        users=work.frame(RAW_ASANA_USERS),
-        team=work.frame(REF_TEAM),
-        lanes=work.frame(REF_LANES),
+        work.table(RAW_ASANA_TASKS),
+        projects=work.table(NORM_PROJECTS),
+        users=work.table(RAW_ASANA_USERS),
+        team=work.table(REF_TEAM),
+        lanes=work.table(REF_LANES),
         zone=work.settings.zone,
     )
 
@@ -78,11 +78,11 @@ def norm_tasks(work: Work) -> RowSource:
 def norm_task_links(work: Work) -> RowSource:
     """How far each task's chain to project, brand and client holds."""
     return tasks.link_tasks(
-        work.frame(NORM_TASKS),
-        projects=work.frame(NORM_PROJECTS),
-        project_links=work.frame(NORM_PROJECT_LINKS),
-        brands=work.frame(REF_BRANDS),
-        clients=work.frame(REF_CLIENTS),
+        work.table(NORM_TASKS),
+        projects=work.table(NORM_PROJECTS),
+        project_links=work.table(NORM_PROJECT_LINKS),
+        brands=work.table(REF_BRANDS),
+        clients=work.table(REF_CLIENTS),
     )
 
 
@@ -96,7 +96,7 @@ def norm_task_links(work: Work) -> RowSource:
 def norm_messages(work: Work) -> RowSource:
     """Mail with its direction, counterpart and readable text."""
     return messages.normalize_messages(
-        work.frame(RAW_GMAIL_MESSAGES), org_domains=_org_domains(work), zone=work.settings.zone
+        work.table(RAW_GMAIL_MESSAGES), org_domains=_org_domains(work), zone=work.settings.zone
     )
 
 
@@ -109,10 +109,10 @@ def norm_messages(work: Work) -> RowSource:
 def norm_message_links(work: Work) -> RowSource:
     """Which client each mail is about; ambiguous stays ambiguous."""
     return message_links.link_messages(
-        work.frame(NORM_MESSAGES),
-        identities=work.frame(REF_CLIENT_IDENTITIES),
-        clients=work.frame(REF_CLIENTS),
-        brands=work.frame(REF_BRANDS),
+        work.table(NORM_MESSAGES),
+        identities=work.table(REF_CLIENT_IDENTITIES),
+        clients=work.table(REF_CLIENTS),
+        brands=work.table(REF_BRANDS),
     )
 
 
@@ -127,7 +127,7 @@ def norm_message_links(work: Work) -> RowSource:
 def norm_meetings(work: Work) -> RowSource:
     """Meetings a day, recurring ones expanded around today."""
     return meetings.normalize_meetings(
-        work.frame(RAW_CALENDAR_EVENTS), as_of=work.as_of, org_domains=_org_domains(work), zone=work.settings.zone
+        work.table(RAW_CALENDAR_EVENTS), as_of=work.as_of, org_domains=_org_domains(work), zone=work.settings.zone
     )
 
 
@@ -140,7 +140,7 @@ def norm_meetings(work: Work) -> RowSource:
 )
 def norm_invoices(work: Work) -> RowSource:
     """What others owe us, each open invoice in its aging bucket of today."""
-    return invoices.normalize_invoices(work.frame(RAW_XERO_INVOICES), as_of=work.as_of)
+    return invoices.normalize_invoices(work.table(RAW_XERO_INVOICES), as_of=work.as_of)
 
 
 @managed_asset(
@@ -151,7 +151,7 @@ def norm_invoices(work: Work) -> RowSource:
 )
 def norm_invoice_links(work: Work) -> RowSource:
     """Which client each invoice is for."""
-    return invoices.link_invoices(work.frame(NORM_INVOICES), work.frame(REF_CLIENTS))
+    return invoices.link_invoices(work.table(NORM_INVOICES), work.table(REF_CLIENTS))
 
 
 _GATE_INPUTS = {
@@ -168,10 +168,22 @@ _GATE_INPUTS = {
 }
 
 
-@managed_asset(NORM_GATES, reads=list(_GATE_INPUTS.values()), code_version=gates.GATES_VERSION, kinds=_KINDS)
+def no_blocking_gate_failed(work: Work) -> tuple[bool, dict[str, str]]:
+    """Every gate whose failure blocks holds: what is computed from these tables can be trusted."""
+    failed = [row["gate"] for row in work.table(NORM_GATES).to_pylist() if row["effect"] == "block" and not row["is_passed"]]
+    return not failed, {"failed": ", ".join(sorted(failed)) or "none"}
+
+
+@managed_asset(
+    NORM_GATES,
+    reads=list(_GATE_INPUTS.values()),
+    code_version=gates.GATES_VERSION,
+    kinds=_KINDS,
+    blocking_checks={"no_blocking_gate_failed": no_blocking_gate_failed},
+)
 def norm_gates(work: Work) -> RowSource:
     """The ten data-quality gates, measured."""
-    return gates.evaluate_gates(**{name: work.frame(spec) for name, spec in _GATE_INPUTS.items()})
+    return gates.evaluate_gates(**{name: work.table(spec) for name, spec in _GATE_INPUTS.items()})
 
 
 NORM_ASSETS = (

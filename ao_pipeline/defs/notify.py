@@ -19,9 +19,9 @@ from ao_pipeline.truth.tables import TRUTH_COMMITMENTS
 def _plan(work: Work, commit: CommitStep) -> None:
     """Make new messages durable before any of them is sent: a crash after this sends them later, never twice."""
     planned = plan_messages(
-        work.frame(SNAPSHOT_AGENCY),
-        work.frame(TRUTH_COMMITMENTS),
-        work.frame(NOTIFY_DELIVERIES),
+        work.table(SNAPSHOT_AGENCY),
+        work.table(TRUTH_COMMITMENTS),
+        work.table(NOTIFY_DELIVERIES),
         as_of=work.as_of,
         now=work.now,
         zone=work.settings.zone,
@@ -42,7 +42,7 @@ def _plan(work: Work, commit: CommitStep) -> None:
 )
 def notify_deliveries(work: Work) -> Change:
     """Messages to people: each planned once, sent at most once per key, retried with backoff, given up in the open."""
-    deliveries = work.frame(NOTIFY_DELIVERIES)
+    deliveries = work.table(NOTIFY_DELIVERIES)
     settings = work.settings
     rows = expire_messages(deliveries, as_of=work.as_of)
     expired = {row["idempotency_key"] for row in rows}

@@ -13,7 +13,7 @@ from ao_pipeline.adapters.dagster_home import prepare_dagster_home
 from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
-from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_request
+from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_request, gate_checks
 from ao_pipeline.defs.location import build_definitions
 from ao_pipeline.defs.operations import close_cycle
 from ao_pipeline.defs.sensors import skipped_assets
@@ -152,7 +152,8 @@ def _execute(
 ) -> dg.ExecuteInProcessResult:
     # Without an explicit empty set of checks, selecting assets selects their checks too: a hundred steps and events more.
     selected = build_definitions().resolve_job_def(job).get_subset(
-        asset_selection=frozenset(assets), asset_check_selection=frozenset()
+        asset_selection=frozenset(assets),
+        asset_check_selection=frozenset(gate_checks(assets)),
     )
     return selected.execute_in_process(
         instance=instance,

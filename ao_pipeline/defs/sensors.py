@@ -10,7 +10,7 @@ from ao_pipeline import clock
 from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
-from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_job, cycle_request
+from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_job, cycle_request, gate_checks
 from ao_pipeline.defs.operations import close_cycle
 from ao_pipeline.resilience.catch_up import plan_catch_up
 from ao_pipeline.settings import current_settings
@@ -86,7 +86,7 @@ def follow_up(context: dg.RunFailureSensorContext) -> dg.RunRequest | dg.SkipRea
         first, last, purpose="follow-up", run_key=f"follow-up:{run.root_run_id or run.run_id}", reason=f"left out by run {run.run_id[:8]}"
     )
     return dg.RunRequest(
-        run_key=request.run_key, partition_key=request.partition_key, asset_selection=skipped, asset_check_keys=[], tags=request.tags
+        run_key=request.run_key, partition_key=request.partition_key, asset_selection=skipped, asset_check_keys=gate_checks(skipped), tags=request.tags
     )
 
 

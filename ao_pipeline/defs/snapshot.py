@@ -82,7 +82,7 @@ def _facts(work: Work) -> dict[str, Any]:
 def snapshot_agency(work: Work) -> RowSource:
     """The agency today, one row a section, with a trust strip that names what is stale."""
     return build_snapshot(
-        **{name: work.frame(spec) for name, spec in _INPUTS.items()},
+        **{name: work.table(spec) for name, spec in _INPUTS.items()},
         sources=work.facts["sources"],
         as_of=work.as_of,
     )

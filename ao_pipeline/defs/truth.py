@@ -31,10 +31,10 @@ _KINDS = {"pandas"}
 def truth_time_blocks(work: Work) -> RowSource:
     """The two weeks ahead in blocks: protected by meetings, assigned to one task, or free."""
     return time_blocks.plan_time_blocks(
-        work.frame(NORM_TASKS),
-        meetings=work.frame(NORM_MEETINGS),
-        team=work.frame(REF_TEAM),
-        lanes=work.frame(REF_LANES),
+        work.table(NORM_TASKS),
+        meetings=work.table(NORM_MEETINGS),
+        team=work.table(REF_TEAM),
+        lanes=work.table(REF_LANES),
         as_of=work.as_of,
     )
 
@@ -50,10 +50,10 @@ def truth_time_blocks(work: Work) -> RowSource:
 def truth_commitments(work: Work) -> RowSource:
     """Promises and requests found in mail, with owner, deadline and whether a task tracks them."""
     return commitments.find_commitments(
-        work.frame(NORM_MESSAGES),
-        message_links=work.frame(NORM_MESSAGE_LINKS),
-        tasks=work.frame(NORM_TASKS),
-        task_links=work.frame(NORM_TASK_LINKS),
+        work.table(NORM_MESSAGES),
+        message_links=work.table(NORM_MESSAGE_LINKS),
+        tasks=work.table(NORM_TASKS),
+        task_links=work.table(NORM_TASK_LINKS),
         as_of=work.as_of,
         org_domains=work.settings.org_domain_list,
     )
@@ -69,9 +69,9 @@ def truth_commitments(work: Work) -> RowSource:
 def truth_capacity(work: Work) -> RowSource:
     """What each lane can do a day, what is planned, and what does not fit."""
     return capacity.measure_capacity(
-        work.frame(TRUTH_TIME_BLOCKS),
-        tasks=work.frame(NORM_TASKS),
-        lanes=work.frame(REF_LANES),
+        work.table(TRUTH_TIME_BLOCKS),
+        tasks=work.table(NORM_TASKS),
+        lanes=work.table(REF_LANES),
         as_of=work.as_of,
     )
 
@@ -96,14 +96,14 @@ def truth_capacity(work: Work) -> RowSource:
 def truth_client_health(work: Work) -> RowSource:
     """Each client's health from delivery, cash, responsiveness and commitments, where there is data."""
     return client_health.score_clients(
-        work.frame(REF_CLIENTS),
-        tasks=work.frame(NORM_TASKS),
-        task_links=work.frame(NORM_TASK_LINKS),
-        invoices=work.frame(NORM_INVOICES),
-        invoice_links=work.frame(NORM_INVOICE_LINKS),
-        messages=work.frame(NORM_MESSAGES),
-        message_links=work.frame(NORM_MESSAGE_LINKS),
-        commitments=work.frame(TRUTH_COMMITMENTS),
+        work.table(REF_CLIENTS),
+        tasks=work.table(NORM_TASKS),
+        task_links=work.table(NORM_TASK_LINKS),
+        invoices=work.table(NORM_INVOICES),
+        invoice_links=work.table(NORM_INVOICE_LINKS),
+        messages=work.table(NORM_MESSAGES),
+        message_links=work.table(NORM_MESSAGE_LINKS),
+        commitments=work.table(TRUTH_COMMITMENTS),
         as_of=work.as_of,
         zone=work.settings.zone,
     )

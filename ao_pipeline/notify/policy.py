@@ -40,7 +40,7 @@ class NotifyPolicy:
     brief_from_hour: int = 8
     daily_caps: Mapping[str, int] = field(default_factory=_daily_caps)
     repeat_after_days: int = 7
-    max_sends: int = 5
+    max_sends: int = 25
     max_attempts: int = 8
     first_retry: timedelta = timedelta(minutes=5)
     longest_retry: timedelta = timedelta(hours=4)
