@@ -97,10 +97,12 @@ class RunningSandbox:
 
     @property
     def url(self) -> str:
+        """Root of every path."""
         return f"http://{HOST}:{self.port}"
 
     @property
     def credentials_path(self) -> Path:
+        """Service-account JSON whose token_uri points here."""
         return self.options.credentials_path
 
     def upstream_url(self, source: str) -> str:
