@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from ao_pipeline.bundles.schema import Column, ColumnType, TableSpec
 from ao_pipeline.errors import ContractError
 
-RowSource = pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]]
+RowSource: TypeAlias = pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]]
 
 
 MAX_DECIMAL_DIGITS: Final = 1_000

@@ -29,7 +29,11 @@ def keys_are_unique(store: StateStore, spec: TableSpec) -> _Result:
     keys = store.read_keys(spec.asset)
     distinct = keys.group_by(list(spec.key_names)).aggregate([]).num_rows
     nulls = sum(keys.column(name).null_count for name in spec.key_names)
-    return distinct == keys.num_rows and not nulls, {"rows": keys.num_rows, "repeated": keys.num_rows - distinct, "null": nulls}
+    return distinct == keys.num_rows and not nulls, {
+        "rows": keys.num_rows,
+        "repeated": keys.num_rows - distinct,
+        "null": nulls,
+    }
 
 
 def bundle_chain_is_intact(store: StateStore, spec: TableSpec) -> _Result:
@@ -55,7 +59,11 @@ def references_resolve(store: StateStore, reference: Reference) -> _Result:
     values = pc.drop_null(store.read(reference.table.asset).column(reference.column)).unique()
     targets = store.read_keys(reference.target.asset).column(reference.target.key_names[0])
     lost = values.filter(pc.invert(pc.is_in(values, value_set=targets.combine_chunks())))
-    return not len(lost), {"values": len(values), "unresolved": len(lost), "first": ", ".join(lost.slice(0, SHOWN_CULPRITS).to_pylist()) or "none"}
+    return not len(lost), {
+        "values": len(values),
+        "unresolved": len(lost),
+        "first": ", ".join(lost.slice(0, SHOWN_CULPRITS).to_pylist()) or "none",
+    }
 
 
 _RULES: Final[dict[str, Callable[[StateStore, TableSpec], _Result]]] = {
@@ -116,7 +124,14 @@ checks_job: Final = dg.define_asset_job(
 )
 
 
-@dg.schedule(job=checks_job, cron_schedule="50 * * * *", execution_timezone="UTC", default_status=dg.DefaultScheduleStatus.RUNNING)
+@dg.schedule(
+    job=checks_job,
+    cron_schedule="50 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
 def checks_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Run every check once an hour, between two cycles."""
-    return dg.RunRequest(run_key=f"checks:{context.scheduled_execution_time.isoformat()}", tags={"ao/purpose": "checks"})
+    return dg.RunRequest(
+        run_key=f"checks:{context.scheduled_execution_time.isoformat()}", tags={"ao/purpose": "checks"}
+    )

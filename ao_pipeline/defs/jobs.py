@@ -31,9 +31,7 @@ cycle_job: Final = dg.define_asset_job(
 )
 
 
-def cycle_request(
-    first: Cycle, last: Cycle, *, purpose: str, run_key: str | None, reason: str = ""
-) -> dg.RunRequest:
+def cycle_request(first: Cycle, last: Cycle, *, purpose: str, run_key: str | None, reason: str = "") -> dg.RunRequest:
     """Return the request of one run over the cycles `first` to `last`: everything due in them, holds left out."""
     store = open_store(current_settings())
     try:
@@ -59,10 +57,10 @@ def gate_checks(selection: Sequence[dg.AssetKey]) -> list[dg.AssetCheckKey]:
     return [GATE_CHECK] if GATE_CHECK.asset_key in selection else []
 
 
-@dg.schedule(job=cycle_job, cron_schedule=CYCLE_CRON, execution_timezone="UTC", default_status=dg.DefaultScheduleStatus.RUNNING)
+@dg.schedule(
+    job=cycle_job, cron_schedule=CYCLE_CRON, execution_timezone="UTC", default_status=dg.DefaultScheduleStatus.RUNNING
+)
 def cycle_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Ask for each cycle when its window closes."""
     cycle = Cycle.last_closed(context.scheduled_execution_time)
     return cycle_request(cycle, cycle, purpose="cycle", run_key=f"cycle:{cycle}")
-
-

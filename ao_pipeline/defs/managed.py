@@ -126,10 +126,16 @@ def managed_asset(
             description=rule.__doc__,
             retry_policy=STEP_RETRY,
             freshness_policy=freshness(cadence_minutes),
-            metadata={"dagster/column_schema": column_schema(spec), "dagster/table_name": spec.name, "ao/row": spec.row},
+            metadata={
+                "dagster/column_schema": column_schema(spec),
+                "dagster/table_name": spec.name,
+                "ao/row": spec.row,
+            },
             pool=pool,
             check_specs=[
-                dg.AssetCheckSpec(name, asset=dg.AssetKey(spec.asset.split("/")), blocking=True, description=check.__doc__)
+                dg.AssetCheckSpec(
+                    name, asset=dg.AssetKey(spec.asset.split("/")), blocking=True, description=check.__doc__
+                )
                 for name, check in checks.items()
             ]
             or None,
@@ -138,7 +144,9 @@ def managed_asset(
             first, last = cycles_of(context)
             work = Work(state.store, state.settings, spec, first, last, root_run_id(context), read_specs)
             with mapped_failures():
-                computation = _Computation(rule, facts, code_version, depends_on_day, is_skippable, is_revertible, prepare)
+                computation = _Computation(
+                    rule, facts, code_version, depends_on_day, is_skippable, is_revertible, prepare
+                )
                 receipt = _materialize(context, work, computation)
                 return materialize_result(receipt, [_evaluate(work, name, check) for name, check in checks.items()])
 
@@ -218,7 +226,11 @@ def _compute(context: dg.AssetExecutionContext, work: Work, computation: _Comput
 
         def commit_step(name: str, change: Change) -> Receipt:
             writer = work.store.begin(_intent(context, work, computation, name=f"{name}:{work.run_id}", inputs=""))
-            return Receipt(writer.found, pa.table({}), is_replay=True) if writer.found else work.store.commit(writer, change)
+            return (
+                Receipt(writer.found, pa.table({}), is_replay=True)
+                if writer.found
+                else work.store.commit(writer, change)
+            )
 
         computation.prepare(work, commit_step)
     intent = _intent(context, work, computation, name=f"run:{work.run_id}", inputs=inputs)
@@ -227,7 +239,9 @@ def _compute(context: dg.AssetExecutionContext, work: Work, computation: _Comput
         context.log.info(f"bundle {writer.found.bundle_id} was committed by an earlier attempt; reporting it")
         return Receipt(writer.found, pa.table({}), is_replay=True)
     if computation.is_skippable and writer.head.seq and writer.head.inputs == inputs:
-        return work.store.commit(writer, Change(work.spec.empty(), is_full=False, stats={"skipped": "inputs unchanged"}))
+        return work.store.commit(
+            writer, Change(work.spec.empty(), is_full=False, stats={"skipped": "inputs unchanged"})
+        )
     result = computation.rule(work)
     change = result if isinstance(result, Change) else Change(conform(work.spec, result), is_full=True)
     return work.store.commit(writer, change)
@@ -261,5 +275,3 @@ def _fingerprint(work: Work, computation: _Computation) -> str:
             "tables": {s.name: heads[s.asset].state_hash if s.asset in heads else None for s in work.reads},
         }
     )
-
-

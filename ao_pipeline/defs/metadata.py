@@ -15,9 +15,7 @@ MAX_NOTE_CHARACTERS = 2_000
 """Longest JSON note kept in metadata: Dagster stores each about four times."""
 
 
-def materialize_result(
-    receipt: Receipt, checks: Sequence[dg.AssetCheckResult] = ()
-) -> dg.MaterializeResult[None]:
+def materialize_result(receipt: Receipt, checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult[None]:
     """Report a bundle: its data version is the state hash, so Dagster's staleness is exact."""
     header = receipt.header
     stats: dict[str, Any] = json.loads(header.stats)

@@ -170,7 +170,9 @@ _GATE_INPUTS = {
 
 def no_blocking_gate_failed(work: Work) -> tuple[bool, dict[str, str]]:
     """Every gate whose failure blocks holds: what is computed from these tables can be trusted."""
-    failed = [row["gate"] for row in work.table(NORM_GATES).to_pylist() if row["effect"] == "block" and not row["is_passed"]]
+    failed = [
+        row["gate"] for row in work.table(NORM_GATES).to_pylist() if row["effect"] == "block" and not row["is_passed"]
+    ]
     return not failed, {"failed": ", ".join(sorted(failed)) or "none"}
 
 

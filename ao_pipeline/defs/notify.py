@@ -46,7 +46,11 @@ def notify_deliveries(work: Work) -> Change:
     settings = work.settings
     rows = expire_messages(deliveries, as_of=work.as_of)
     expired = {row["idempotency_key"] for row in rows}
-    due = [row for row in due_messages(deliveries, now=work.now, zone=settings.zone) if row["idempotency_key"] not in expired]
+    due = [
+        row
+        for row in due_messages(deliveries, now=work.now, zone=settings.zone)
+        if row["idempotency_key"] not in expired
+    ]
     counts = {"sent": 0, "failed": 0, "expired": len(expired)}
     with WebhookChannel(
         settings.upstream_url("webhook"),

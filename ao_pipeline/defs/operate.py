@@ -11,12 +11,14 @@ import dagster as dg
 from ao_pipeline import clock
 from ao_pipeline.adapters.dagster_home import prepare_dagster_home
 from ao_pipeline.adapters.state.opening import open_store
+from ao_pipeline.bundles.header import BundleHeader
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_request, gate_checks
 from ao_pipeline.defs.location import build_definitions
 from ao_pipeline.defs.operations import close_cycle
 from ao_pipeline.defs.sensors import skipped_assets
+from ao_pipeline.errors import PermanentError, UnknownNameError
 from ao_pipeline.settings import PROJECT_DIR, Settings
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -83,6 +85,7 @@ def run_cycle(
         with dagster_instance(settings) as opened:
             return run_cycle(settings, cycle, instance=opened)
     wanted = cycle or Cycle.last_closed(clock.utc_now())
+    refuse_unknown_cycle(settings, wanted)
     began = clock.monotonic_seconds()
     request = cycle_request(wanted, wanted, purpose="cycle", run_key=None, reason="ao cycle")
     result = _execute(instance, CYCLE_JOB_NAME, wanted, request.asset_selection or (), dict(request.tags))
@@ -90,7 +93,10 @@ def run_cycle(
     if not result.success:
         skipped = skipped_assets(instance, result.dagster_run)
         if skipped:
-            follow_up = dict(request.tags) | {tags.PURPOSE: "follow-up", tags.REASON: f"left out by run {result.run_id[:8]}"}
+            follow_up = dict(request.tags) | {
+                tags.PURPOSE: "follow-up",
+                tags.REASON: f"left out by run {result.run_id[:8]}",
+            }
             failures |= _failures(_execute(instance, CYCLE_JOB_NAME, wanted, skipped, follow_up))
     return _cycle_outcome(settings, wanted, request.asset_selection or (), failures, result.run_id, began)
 
@@ -119,9 +125,20 @@ def request_revert(
         run_tags[tags.HOLD] = "true"
     result = _execute(instance, CYCLE_JOB_NAME, cycle, [_key(asset) for asset in assets], run_tags)
     if not result.success:
-        from ao_pipeline.errors import PermanentError
-
         raise PermanentError("; ".join(f"{asset}: {text}" for asset, text in _failures(result).items()))
+
+
+def refuse_unknown_cycle(settings: Settings, cycle: Cycle) -> None:
+    """Refuse a cycle that is not a partition.
+
+    Raises:
+        UnknownNameError: It lies before the first cycle, or its window has not closed yet.
+    """
+    if cycle.key < settings.first_cycle:
+        raise UnknownNameError(f"cycle {cycle} lies before the first one, {settings.first_cycle} (AO_FIRST_CYCLE)")
+    newest = Cycle.last_closed(clock.utc_now())
+    if cycle > newest:
+        raise UnknownNameError(f"cycle {cycle} has not closed yet; the newest one is {newest}")
 
 
 def run_checks(settings: Settings, *, instance: dg.DagsterInstance | None = None) -> list[CheckOutcome]:
@@ -129,8 +146,10 @@ def run_checks(settings: Settings, *, instance: dg.DagsterInstance | None = None
     if instance is None:
         with dagster_instance(settings) as opened:
             return run_checks(settings, instance=opened)
-    result = build_definitions().resolve_job_def("checks").execute_in_process(
-        instance=instance, raise_on_error=False, tags={tags.PURPOSE: "checks"}, run_config=_QUIET
+    result = (
+        build_definitions()
+        .resolve_job_def("checks")
+        .execute_in_process(instance=instance, raise_on_error=False, tags={tags.PURPOSE: "checks"}, run_config=_QUIET)
     )
     outcomes = [
         CheckOutcome(
@@ -151,9 +170,13 @@ def _execute(
     run_tags: dict[str, str],
 ) -> dg.ExecuteInProcessResult:
     # Without an explicit empty set of checks, selecting assets selects their checks too: a hundred steps and events more.
-    selected = build_definitions().resolve_job_def(job).get_subset(
-        asset_selection=frozenset(assets),
-        asset_check_selection=frozenset(gate_checks(assets)),
+    selected = (
+        build_definitions()
+        .resolve_job_def(job)
+        .get_subset(
+            asset_selection=frozenset(assets),
+            asset_check_selection=frozenset(gate_checks(assets)),
+        )
     )
     return selected.execute_in_process(
         instance=instance,
@@ -192,7 +215,7 @@ def _cycle_outcome(
         if record is None or record.status == "open":
             close_cycle(store, settings, first=cycle, last=cycle, run_id=run_id)
             record = store.cycles.get(cycle)
-        bundles = {}
+        bundles: dict[str, list[BundleHeader]] = {}
         for header in store.bundles(cycle=cycle, limit=1_000):
             if header.kind == "materialize":
                 bundles.setdefault(header.asset, []).append(header)

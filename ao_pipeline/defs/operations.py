@@ -49,9 +49,7 @@ def state_cycles(store: StateStore) -> dict[str, str]:
     return {asset: head.state_cycle for asset, head in store.heads().items()}
 
 
-def close_cycle(
-    store: StateStore, settings: Settings, *, first: Cycle, last: Cycle, run_id: str
-) -> dict[str, Any]:
+def close_cycle(store: StateStore, settings: Settings, *, first: Cycle, last: Cycle, run_id: str) -> dict[str, Any]:
     """Judge the cycle by what was written, close its record, write its one log line, and return the report."""
     written: dict[str, Written] = {}
     for header in store.bundles(cycle=last, limit=10 * len(ALL_SPECS)):
@@ -78,7 +76,7 @@ def close_cycle(
 
 def _stale_sections(store: StateStore) -> list[str]:
     rows = store.read(SNAPSHOT_AGENCY.asset).to_pylist()
-    trust = next((json.loads(row["body_json"]) for row in rows if row["section"] == "trust"), {})
+    trust: dict[str, Any] = next((json.loads(row["body_json"]) for row in rows if row["section"] == "trust"), {})
     return list(trust.get("stale_sources", []))
 
 

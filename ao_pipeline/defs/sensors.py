@@ -83,10 +83,18 @@ def follow_up(context: dg.RunFailureSensorContext) -> dg.RunRequest | dg.SkipRea
     if not skipped:
         return dg.SkipReason("nothing was left out")
     request = cycle_request(
-        first, last, purpose="follow-up", run_key=f"follow-up:{run.root_run_id or run.run_id}", reason=f"left out by run {run.run_id[:8]}"
+        first,
+        last,
+        purpose="follow-up",
+        run_key=f"follow-up:{run.root_run_id or run.run_id}",
+        reason=f"left out by run {run.run_id[:8]}",
     )
     return dg.RunRequest(
-        run_key=request.run_key, partition_key=request.partition_key, asset_selection=skipped, asset_check_keys=gate_checks(skipped), tags=request.tags
+        run_key=request.run_key,
+        partition_key=request.partition_key,
+        asset_selection=skipped,
+        asset_check_keys=gate_checks(skipped),
+        tags=request.tags,
     )
 
 

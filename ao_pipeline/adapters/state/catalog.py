@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -138,7 +138,7 @@ TOTAL: Final = sa.Table(
     comment="What counters keep of bundles and cycle records that are no longer there; see state.totals",
 )
 
-_TYPES: Final[dict[ColumnType, sa.types.TypeEngine[object]]] = {
+_TYPES: Final[dict[ColumnType, sa.types.TypeEngine[Any]]] = {
     ColumnType.TEXT: sa.Text(),
     ColumnType.JSON: sa.Text(),
     ColumnType.DECIMAL: sa.Text(),
@@ -166,6 +166,6 @@ def managed_tables(specs: Iterable[TableSpec], metadata: sa.MetaData) -> dict[st
     return tables
 
 
-def _column(spec: TableSpec, column: Column) -> sa.Column[object]:
+def _column(spec: TableSpec, column: Column) -> sa.Column[Any]:
     is_key = column.name in spec.key_names
     return sa.Column(column.name, _TYPES[column.type], primary_key=is_key, nullable=not is_key, autoincrement=False)
