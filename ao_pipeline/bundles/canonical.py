@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -92,9 +92,7 @@ def _to_arrow(spec: TableSpec, data: RowSource) -> pa.Table:
     for position, row in enumerate(rows):
         if row.keys() != set(spec.column_names):
             _require_columns(spec, list(row), where=f", row {position}")
-    columns = {
-        column.name: _build(spec, column, [row[column.name] for row in rows]) for column in spec.all_columns
-    }
+    columns = {column.name: _build(spec, column, [row[column.name] for row in rows]) for column in spec.all_columns}
     return pa.table(columns)
 
 
@@ -151,11 +149,15 @@ def _cast(spec: TableSpec, column: Column, values: pa.ChunkedArray) -> pa.Chunke
         try:
             values = values.cast(target)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise ContractError(f"{spec.name}.{column.name}: {values.type} does not fit {column.type.value}: {error}") from error
+            raise ContractError(
+                f"{spec.name}.{column.name}: {values.type} does not fit {column.type.value}: {error}"
+            ) from error
     if column.name in spec.key_names and values.null_count:
         raise ContractError(f"{spec.name}.{column.name}: a key column holds NULL in {values.null_count} rows")
     if pa.types.is_large_string(target) and len(values) and pc.any(pc.match_substring(values, "\0")).as_py():
-        raise ContractError(f"{spec.name}.{column.name}: a text holds the NUL character; clean it where it is collected")
+        raise ContractError(
+            f"{spec.name}.{column.name}: a text holds the NUL character; clean it where it is collected"
+        )
     if column.type in (ColumnType.DATE, ColumnType.INSTANT) and len(values):
         _require_calendar(spec, column, values)
     if column.type is ColumnType.DECIMAL and len(values):

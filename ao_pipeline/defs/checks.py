@@ -12,6 +12,7 @@ from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.collect.volume import DEFAULT_VOLUME_POLICY
 from ao_pipeline.defs.links import REFERENCES, Reference
 from ao_pipeline.defs.resources import StateResource
+from ao_pipeline.defs.seam import every_bundle_has_its_event
 
 KEYS: Final = "keys_are_unique"
 CHAIN: Final = "bundle_chain_is_intact"
@@ -118,7 +119,7 @@ CHECKS: Final = tuple(_declare(stage, specs) for stage, specs in _by_stage().ite
 
 checks_job: Final = dg.define_asset_job(
     "checks",
-    selection=dg.AssetSelection.checks(*CHECKS),
+    selection=dg.AssetSelection.checks(*CHECKS, every_bundle_has_its_event),
     description="Every asset check against the store as it is.",
     executor_def=dg.in_process_executor,
 )

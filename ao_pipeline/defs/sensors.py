@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import dagster as dg
 
 from ao_pipeline import clock
 from ao_pipeline.adapters.state.opening import open_store
+from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
-from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_job, cycle_request, gate_checks
+from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, CYCLE_LANE, GATE_CHECK, cycle_job, cycle_request, gate_checks
 from ao_pipeline.defs.operations import close_cycle
+from ao_pipeline.defs.seam import report_lost_events
 from ao_pipeline.resilience.catch_up import plan_catch_up
 from ao_pipeline.settings import current_settings
 
@@ -30,11 +34,8 @@ _RANGE_START: Final = "dagster/asset_partition_range_start"
 def catch_up(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Ask for the cycles that nothing has opened: the very first one at once, missed ones as one range."""
     settings = current_settings()
-    store = open_store(settings)
-    try:
+    with opened_store() as store:
         records = store.cycles.latest(limit=1)
-    finally:
-        store.close()
     newest = Cycle.from_key(records[0].cycle) if records else None
     runs = context.instance.get_runs(dg.RunsFilter(job_name=CYCLE_JOB_NAME, statuses=_LIVE), limit=20)
     live = {run.tags[tags.CYCLE] for run in runs if tags.CYCLE in run.tags}
@@ -59,10 +60,10 @@ def catch_up(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReas
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
-def follow_up(context: dg.RunFailureSensorContext) -> dg.RunRequest | dg.SkipReason:
-    """Run what a failed step left out on the last good data: once a cycle, and in the open.
+def follow_up(context: dg.RunFailureSensorContext) -> list[dg.RunRequest] | dg.SkipReason:
+    """After a failed cycle: take back what a blocking check refused, then run what was left out on the last good data.
 
-    A failed follow-up is not followed up: it closes the cycle as what it then is.
+    Once a cycle, and in the open. A failed follow-up is not followed up: it closes the cycle as what it then is.
     """
     run = context.dagster_run
     cycle_key = run.tags.get(tags.CYCLE) or run.tags.get("dagster/partition")
@@ -73,15 +74,13 @@ def follow_up(context: dg.RunFailureSensorContext) -> dg.RunRequest | dg.SkipRea
     last = Cycle.from_key(cycle_key)
     first = Cycle.from_key(run.tags.get(_RANGE_START, cycle_key))
     if run.tags.get(tags.PURPOSE) == "follow-up":
-        store = open_store(current_settings())
-        try:
+        with opened_store() as store:
             report = close_cycle(store, current_settings(), first=first, last=last, run_id=run.run_id)
-        finally:
-            store.close()
         return dg.SkipReason(f"the follow-up failed too; cycle {last} is closed as {report['status']}")
+    reverts = revert_requests(context.instance, run)
     skipped = skipped_assets(context.instance, run)
     if not skipped:
-        return dg.SkipReason("nothing was left out")
+        return reverts or dg.SkipReason("nothing was left out")
     request = cycle_request(
         first,
         last,
@@ -89,13 +88,78 @@ def follow_up(context: dg.RunFailureSensorContext) -> dg.RunRequest | dg.SkipRea
         run_key=f"follow-up:{run.root_run_id or run.run_id}",
         reason=f"left out by run {run.run_id[:8]}",
     )
-    return dg.RunRequest(
-        run_key=request.run_key,
-        partition_key=request.partition_key,
-        asset_selection=skipped,
-        asset_check_keys=gate_checks(skipped),
-        tags=request.tags,
-    )
+    return [
+        *reverts,
+        dg.RunRequest(
+            run_key=request.run_key,
+            partition_key=request.partition_key,
+            asset_selection=skipped,
+            asset_check_keys=gate_checks(skipped),
+            tags=request.tags,
+        ),
+    ]
+
+
+@contextmanager
+def opened_store() -> Iterator[StateStore]:
+    """Open the settings' store for one evaluation."""
+    store = open_store(current_settings())
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def refused_assets(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str]:
+    """Return the assets of a run whose blocking check failed after the commit, with the check's name.
+
+    The gate is left out: it measures other tables, and taking the measurement back would hide what it found.
+    """
+    refused: dict[str, str] = {}
+    for record in instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION, limit=1_000
+    ).records:
+        event = record.event_log_entry.dagster_event
+        if event is None:
+            continue
+        evaluation = event.asset_check_evaluation_data
+        if evaluation.passed or evaluation.severity != dg.AssetCheckSeverity.ERROR or not evaluation.blocking:
+            continue
+        if evaluation.asset_check_key != GATE_CHECK:
+            refused["/".join(evaluation.asset_key.path)] = evaluation.check_name
+    return refused
+
+
+def revert_requests(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg.RunRequest]:
+    """Return one revert a refused asset: to the cycle before the bundle that this run committed, and on hold after it."""
+    requests: list[dg.RunRequest] = []
+    root = run.root_run_id or run.run_id
+    with opened_store() as store:
+        for asset, check in sorted(refused_assets(instance, run).items()):
+            history = [header for header in store.bundles(asset=asset, limit=50) if header.kind == "materialize"]
+            good = next((header for header in history if header.intent != f"run:{root}"), None)
+            reason = f"check {check} failed in run {run.run_id[:8]}"
+            if good is None:
+                store.hold(asset, reason=f"{reason}; there is no earlier state to return to", actor="engine")
+                continue
+            requests.append(
+                dg.RunRequest(
+                    run_key=f"revert:{asset}:{root}",
+                    partition_key=good.cycle,
+                    asset_selection=[dg.AssetKey(asset.split("/"))],
+                    asset_check_keys=[],
+                    tags={
+                        tags.PURPOSE: "revert",
+                        tags.REASON: reason,
+                        tags.ACTOR: "engine",
+                        tags.HOLD: "true",
+                        tags.CYCLE: good.cycle,
+                        "dagster/priority": "10",
+                        **CYCLE_LANE,
+                    },
+                )
+            )
+    return requests
 
 
 def skipped_assets(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg.AssetKey]:
@@ -120,4 +184,4 @@ def skipped_assets(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg.
     return sorted(planned - started)
 
 
-SENSORS: Final = (catch_up, follow_up)
+SENSORS: Final = (catch_up, follow_up, report_lost_events)

@@ -49,6 +49,15 @@ def read_bundles(
     return [header_from(dict(row._mapping)) for row in rows]
 
 
+def read_bundles_between(
+    connection: sa.Connection, *, after_us: int, until_us: int, limit: int
+) -> list[BundleHeader]:
+    """Return headers of bundles started in `(after_us, until_us]`, the oldest first."""
+    started = BUNDLE.c.started_at_us
+    query = sa.select(BUNDLE).where(started > after_us, started <= until_us).order_by(started, BUNDLE.c.asset).limit(limit)
+    return [header_from(dict(row._mapping)) for row in connection.execute(query)]
+
+
 def find_bundle(connection: sa.Connection, name: str) -> BundleHeader:
     """Return the bundle whose id starts with `name`.
 
@@ -86,7 +95,9 @@ def read_changes(connection: sa.Connection, spec: TableSpec, header: BundleHeade
     return payloads.decode(spec, read_payload(connection, header))
 
 
-def changes_since(connection: sa.Connection, spec: TableSpec, *, after: BundleHeader, head: Head) -> Iterator[ChangeSet]:
+def changes_since(
+    connection: sa.Connection, spec: TableSpec, *, after: BundleHeader, head: Head
+) -> Iterator[ChangeSet]:
     """Yield the change sets between bundle `after` (excluded) and the head, the newest first.
 
     Raises:
@@ -101,7 +112,9 @@ def changes_since(connection: sa.Connection, spec: TableSpec, *, after: BundleHe
     for row in rows:
         header = header_from(dict(row._mapping))
         if header.seq != expected:
-            raise IntegrityError(f"{spec.asset}: bundle {expected} is missing from its chain; run `ao verify {spec.asset}`")
+            raise IntegrityError(
+                f"{spec.asset}: bundle {expected} is missing from its chain; run `ao verify {spec.asset}`"
+            )
         if header.kind == BundleKind.MIGRATE:
             raise IntegrityError(
                 f"{spec.asset}: columns of its table were changed or dropped in {header.cycle} (bundle {header.bundle_id}); "
@@ -122,14 +135,18 @@ def bundle_for_cycle(connection: sa.Connection, asset: str, cycle: Cycle) -> Bun
     Raises:
         UnknownNameError: The asset has no bundles, or none as old as `cycle`: it lies before the undo window.
     """
-    computed = sa.and_(BUNDLE.c.asset == asset, BUNDLE.c.kind == BundleKind.MATERIALIZE.value, BUNDLE.c.first_cycle <= cycle.key)
+    computed = sa.and_(
+        BUNDLE.c.asset == asset, BUNDLE.c.kind == BundleKind.MATERIALIZE.value, BUNDLE.c.first_cycle <= cycle.key
+    )
     covering = sa.select(BUNDLE).where(computed, BUNDLE.c.cycle >= cycle.key).order_by(BUNDLE.c.seq.desc()).limit(1)
     earlier = sa.select(BUNDLE).where(computed).order_by(BUNDLE.c.cycle.desc(), BUNDLE.c.seq.desc()).limit(1)
     row = connection.execute(covering).first() or connection.execute(earlier).first()
     if row is not None:
         return header_from(dict(row._mapping))
     oldest = connection.execute(
-        sa.select(sa.func.min(BUNDLE.c.first_cycle)).where(BUNDLE.c.asset == asset, BUNDLE.c.kind == BundleKind.MATERIALIZE.value)
+        sa.select(sa.func.min(BUNDLE.c.first_cycle)).where(
+            BUNDLE.c.asset == asset, BUNDLE.c.kind == BundleKind.MATERIALIZE.value
+        )
     ).scalar_one_or_none()
     if oldest is None:
         raise UnknownNameError(f"{asset} has no recorded state; `ao log` shows the assets that have")

@@ -105,12 +105,15 @@ class StateStore:
         head = self.head(asset)
         return None if head is None or not head.cursor else dict(json.loads(head.cursor))
 
-    def bundles(
-        self, *, asset: str | None = None, cycle: Cycle | None = None, limit: int = 50
-    ) -> list[BundleHeader]:
+    def bundles(self, *, asset: str | None = None, cycle: Cycle | None = None, limit: int = 50) -> list[BundleHeader]:
         """Return bundle headers, the newest first."""
         with self.database.read() as connection:
             return history.read_bundles(connection, asset=asset, cycle=cycle, limit=limit)
+
+    def bundles_between(self, *, after_us: int, until_us: int, limit: int) -> list[BundleHeader]:
+        """Return the headers of bundles started after one instant and up to another, the oldest first."""
+        with self.database.read() as connection:
+            return history.read_bundles_between(connection, after_us=after_us, until_us=until_us, limit=limit)
 
     def bundle(self, name: str) -> BundleHeader:
         """Return the bundle whose id starts with `name`."""
@@ -152,12 +155,18 @@ class StateStore:
         if asset is not None:
             query = query.where(QUARANTINE.c.asset == asset)
         with self.database.read() as connection:
-            rows = connection.execute(query.order_by(QUARANTINE.c.last_cycle.desc(), QUARANTINE.c.record_hash).limit(limit))
+            rows = connection.execute(
+                query.order_by(QUARANTINE.c.last_cycle.desc(), QUARANTINE.c.record_hash).limit(limit)
+            )
             return [dict(row._mapping) for row in rows]
 
     def quarantine_counts(self) -> dict[str, int]:
         """Return the number of open refused records, by asset."""
-        query = sa.select(QUARANTINE.c.asset, sa.func.count()).where(QUARANTINE.c.status == "open").group_by(QUARANTINE.c.asset)
+        query = (
+            sa.select(QUARANTINE.c.asset, sa.func.count())
+            .where(QUARANTINE.c.status == "open")
+            .group_by(QUARANTINE.c.asset)
+        )
         with self.database.read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 

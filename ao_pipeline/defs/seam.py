@@ -1,0 +1,101 @@
+"""The seam between the store's commit and Dagster's event log: a process that dies in between leaves a bundle without event."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import dagster as dg
+
+from ao_pipeline import clock
+from ao_pipeline.adapters.state.opening import open_store
+from ao_pipeline.adapters.state.store import StateStore
+from ao_pipeline.bundles.header import BundleHeader
+from ao_pipeline.defs.resources import REPORT_ASSET, StateResource
+from ao_pipeline.settings import current_settings
+
+GRACE: Final = timedelta(minutes=12)
+"""Age below which a bundle's own run, or its retry, may still report it: `max_runtime_seconds` and a little."""
+
+MAX_BUNDLES: Final = 500
+"""Bundles compared in one tick or check."""
+
+
+def unreported(instance: dg.DagsterInstance, headers: Sequence[BundleHeader]) -> Iterator[BundleHeader]:
+    """Yield the bundles of which Dagster's event log knows nothing."""
+    known: dict[tuple[str, str], set[str]] = {}
+    for header in headers:
+        place = (header.asset, header.cycle)
+        if place not in known:
+            records = instance.fetch_materializations(
+                dg.AssetRecordsFilter(asset_key=dg.AssetKey(header.asset.split("/")), asset_partitions=[header.cycle]),
+                limit=50,
+            ).records
+            events = [record.asset_materialization for record in records]
+            known[place] = {
+                str(event.metadata["ao/bundle"].value) for event in events if event and "ao/bundle" in event.metadata
+            }
+        if header.bundle_id not in known[place]:
+            yield header
+
+
+def late_event(header: BundleHeader) -> dg.AssetMaterialization:
+    """Return the event that a bundle should have had."""
+    stats: dict[str, Any] = json.loads(header.stats)
+    return dg.AssetMaterialization(
+        asset_key=dg.AssetKey(header.asset.split("/")),
+        partition=header.cycle,
+        description="reported late: the process died between its commit and its event, or the command line committed it",
+        metadata={
+            "dagster/row_count": header.row_count_after,
+            "ao/bundle": header.bundle_id,
+            "ao/kind": header.kind,
+            "ao/seq": header.seq,
+            "ao/state_hash": header.state_hash_after,
+            "ao/rows_inserted": header.rows_inserted,
+            "ao/rows_updated": header.rows_updated,
+            "ao/rows_deleted": header.rows_deleted,
+            "ao/run": header.run_id or "none",
+            "ao/stats": json.dumps(stats)[:2_000],
+        },
+        tags={"dagster/data_version": header.state_hash_after, "ao/bundle": header.bundle_id, "ao/kind": header.kind},
+    )
+
+
+@dg.sensor(minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+def report_lost_events(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Report the bundles that were committed but never got their event."""
+    until = clock.to_micros(clock.utc_now() - GRACE)
+    after = int(context.cursor or 0)
+    store = open_store(current_settings())
+    try:
+        headers = store.bundles_between(after_us=after, until_us=until, limit=MAX_BUNDLES)
+    finally:
+        store.close()
+    if not headers:
+        return dg.SkipReason("no bundle to compare")
+    lost = [late_event(header) for header in unreported(context.instance, headers)]
+    return dg.SensorResult(
+        asset_events=lost,
+        cursor=str(headers[-1].started_at_us),
+        skip_reason=None if lost else dg.SkipReason("every bundle has its event"),
+    )
+
+
+@dg.asset_check(
+    asset=REPORT_ASSET,
+    description="Every bundle of the last day has its event in Dagster's log, and every head is the newest one.",
+)
+def every_bundle_has_its_event(context: dg.AssetCheckExecutionContext, state: StateResource) -> dg.AssetCheckResult:
+    """Compare the store's bundles with Dagster's event log; passes only when they agree."""
+    store: StateStore = state.store
+    now = clock.to_micros(clock.utc_now())
+    day_ago = now - 24 * 3600 * 1_000_000
+    headers = store.bundles_between(after_us=day_ago, until_us=now, limit=MAX_BUNDLES * 10)
+    lost = list(unreported(context.instance, headers))
+    shown = ", ".join(f"{header.asset}@{header.cycle} {header.bundle_id}" for header in lost[:5])
+    return dg.AssetCheckResult(
+        passed=not lost,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"bundles": len(headers), "without_event": len(lost), "first": shown or "none"},
+    )
