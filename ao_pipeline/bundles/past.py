@@ -88,11 +88,10 @@ def changed_rows(spec: TableSpec, changes: ChangeSet, *, limit: int) -> list[Row
     news = changes.updated_after.table.take(order).to_pylist()
     for old, new in zip(olds, news, strict=True):
         rows.append(row_change(spec, old, new))
-    for new in sorted_by_key(spec, changes.inserted.table).slice(0, limit - len(rows)).to_pylist():
-        rows.append(row_change(spec, None, new))
-    for old in sorted_by_key(spec, changes.deleted.table).slice(0, limit - len(rows)).to_pylist():
-        rows.append(row_change(spec, old, None))
-    return rows
+    came = sorted_by_key(spec, changes.inserted.table).slice(0, limit - len(rows)).to_pylist()
+    rows += [row_change(spec, None, new) for new in came]
+    went = sorted_by_key(spec, changes.deleted.table).slice(0, limit - len(rows)).to_pylist()
+    return rows + [row_change(spec, old, None) for old in went]
 
 
 def row_change(spec: TableSpec, old: dict[str, Any] | None, new: dict[str, Any] | None) -> RowChange:

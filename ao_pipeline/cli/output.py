@@ -9,7 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import click
 
@@ -22,6 +22,12 @@ DEFAULT_LIMIT: Final = 20
 """Rows shown unless asked otherwise: one screen."""
 
 MAX_LIMIT: Final = 1_000_000
+
+_GAP: Final = 2
+"""Blanks between columns."""
+
+_NARROWEST: Final = 24
+"""Columns are cut down to this, so that bundle ids, cycles and asset keys stay whole; below it rows become blocks."""
 
 _PIPE_WIDTH: Final = 1_000_000
 """Columns of the page when nobody looks: lines are as long as their cells, never wrapped."""
@@ -44,6 +50,7 @@ def print_json(value: Any) -> None:
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows under their headings; one block a row when a terminal is too narrow for them side by side."""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -58,18 +65,18 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         highlight=False,
     )
     cells = [[cell_text(value) for value in row] for row in rows]
-    table = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for position, heading in enumerate(headings):
-        is_number = bool(rows) and all(_is_number(row[position]) for row in rows)
-        table.add_column(Text(heading), justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
-    for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
-    if (
-        is_terminal
-        and console.measure(table, options=console.options.update(width=_PIPE_WIDTH)).maximum > console.width
-    ):
+    natural = [max(cell_len(line[position]) for line in (headings, *cells)) for position in range(len(headings))]
+    widths = _fitted(natural, console.width)
+    if widths is None:
         _print_blocks(headings, cells)
         return
+    table = RichTable(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for position, (heading, width) in enumerate(zip(headings, widths, strict=True)):
+        is_number = bool(rows) and all(_is_number(row[position]) for row in rows)
+        justify: Literal["left", "right"] = "right" if is_number else "left"
+        table.add_column(Text(heading), justify=justify, width=width, no_wrap=True, overflow="ellipsis")
+    for row_cells in cells:
+        table.add_row(*(Text(cell) for cell in row_cells))
     console.print(table, soft_wrap=not is_terminal)
     for line in page.getvalue().splitlines():
         click.echo(line.rstrip())
@@ -139,6 +146,19 @@ def printable(text: str) -> str:
 def signed(sign: str, count: int) -> str:
     """Return a count of changed rows such as `+3`, and `0` plainly."""
     return f"{sign}{count}" if count else "0"
+
+
+def _fitted(natural: Sequence[int], page: int) -> list[int] | None:
+    """Return column widths that fit the page, the widest columns cut first; None when they cannot."""
+    widths = list(natural)
+    excess = sum(widths) + _GAP * (len(widths) - 1) - page
+    while excess > 0:
+        widest = max(range(len(widths)), key=widths.__getitem__)
+        if widths[widest] <= _NARROWEST:
+            return None
+        widths[widest] -= 1
+        excess -= 1
+    return widths
 
 
 def _print_blocks(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

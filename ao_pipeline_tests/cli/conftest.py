@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from ao_pipeline.adapters.state.database import Database
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.cli import main
 from ao_pipeline.cli.session import Session
-from ao_pipeline_tests.cli.history import Ao, DirectReverts, open_filled
+from ao_pipeline_tests.cli.history import SPECS, Ao, DirectReverts, open_filled
+
+
+@pytest.fixture(scope="session")
+def filled_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a filled store, to be copied."""
+    file = tmp_path_factory.mktemp("filled") / "state.db"
+    open_filled(f"sqlite:///{file}").close()
+    return file
 
 
 @pytest.fixture
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StateStore]:
+def store(filled_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StateStore]:
     """A filled store on SQLite."""
-    opened = open_filled(f"sqlite:///{tmp_path_factory.mktemp('state') / 'state.db'}")
+    file = tmp_path_factory.mktemp("state") / "state.db"
+    shutil.copyfile(filled_file, file)
+    opened = StateStore(Database(f"sqlite:///{file}"), SPECS)
     yield opened
     opened.close()
 

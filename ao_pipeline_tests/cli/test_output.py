@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -84,6 +85,28 @@ def test_text_from_upstream_cannot_drive_the_terminal(store: StateStore, ao: Ao)
 )
 def test_every_value_has_one_text(value: object, text: str) -> None:
     assert output.cell_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("page", "widths"),
+    [(200, [5, 16, 90]), (100, [5, 16, 75]), (49, [5, 16, 24]), (48, None)],
+)
+def test_wide_columns_are_cut_before_rows_become_blocks(page: int, widths: list[int] | None) -> None:
+    assert output._fitted([5, 16, 90], page) == widths
+
+
+@pytest.mark.parametrize(("columns", "is_block"), [("200", False), ("60", True)])
+def test_a_terminal_gets_lines_that_fit_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str, is_block: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    output.print_table([f"column_{n}" for n in range(8)], [["value"] * 8, ["other"] * 8])
+
+    lines = click.unstyle(capsys.readouterr().out).splitlines()
+    assert (lines[0].split() == ["column_0", "value"]) is is_block
+    assert all(len(line) <= int(columns) for line in lines)
 
 
 def test_every_command_is_in_the_help_under_a_heading() -> None:
