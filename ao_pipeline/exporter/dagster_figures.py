@@ -68,7 +68,7 @@ class DagsterWatch:
         latest: DagsterFigures | None = None
         try:
             latest = self._read()
-        except Exception as error:  # The boundary: whatever Dagster raises is counted, logged and shown as missing.
+        except Exception as error:  # noqa: BLE001 - the boundary: what Dagster raises is counted, logged, shown as missing.
             _log.warning("dagster_figures.failed", error=type(error).__name__, reason=redact_text(str(error)))
         with self._lock:
             self._is_reading = False

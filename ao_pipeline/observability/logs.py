@@ -77,6 +77,16 @@ def configure_logs(stream: TextIO | None = None, *, level: int = logging.INFO) -
     )
 
 
+def cycle_logger(stream: TextIO) -> structlog.typing.FilteringBoundLogger:
+    """Return a logger that writes events to `stream` in the same form, whatever this process's configuration is."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+        structlog.WriteLogger(stream),
+        processors=[structlog.processors.add_log_level, _add_timestamp, redact, _render],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+    return logger
+
+
 def redact(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Replace every secret in an event; a structlog processor."""
     return {key: redact_value(value, name=key) for key, value in event.items()}

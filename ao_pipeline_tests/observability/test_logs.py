@@ -75,7 +75,7 @@ def test_no_secret_reaches_the_log(stream: io.StringIO, fields: dict[str, Any]) 
 def test_no_secret_of_a_traceback_reaches_the_log(stream: io.StringIO) -> None:
     token = SECRET
     try:
-        raise ValueError(f"https://user:{token}@api.agency.example/")
+        int(f"https://user:{token}@api.agency.example/")
     except ValueError:
         structlog.get_logger().exception("request.failed")
 
