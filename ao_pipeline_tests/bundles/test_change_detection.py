@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -75,7 +77,7 @@ def test_the_index_finds_what_brute_force_finds(old: State, new: State) -> None:
 @given(STATES, st.lists(STATES, max_size=5))
 def test_an_index_with_deltas_is_the_index_of_the_last_state(first: State, later: list[State]) -> None:
     deltas, states = [], [first, *later]
-    for old, new in zip(states, states[1:], strict=False):
+    for old, new in itertools.pairwise(states):
         deltas.append(IndexDelta.of(NUMBERS, between(old, new)))
 
     stored = RowIndex.from_bytes(RowIndex.build(NUMBERS, weakly_hashed(first)).to_bytes())
@@ -90,7 +92,7 @@ def test_an_index_with_deltas_is_the_index_of_the_last_state(first: State, later
 
 @given(st.lists(STATES, min_size=1, max_size=6))
 def test_netting_gives_back_the_first_state(states: list[State]) -> None:
-    newest_first = [between(old, new) for old, new in zip(states, states[1:], strict=False)][::-1]
+    newest_first = [between(old, new) for old, new in itertools.pairwise(states)][::-1]
     last = states[-1]
 
     undo = net_undo(NUMBERS, newest_first)
@@ -98,10 +100,7 @@ def test_netting_gives_back_the_first_state(states: list[State]) -> None:
     restored = {n: v for n, v in last.items() if n not in undo.remove.column("number").to_pylist()}
     assert restored | as_state(undo.restore) == states[0]
     touched = {
-        n
-        for old, new in zip(states, states[1:], strict=False)
-        for n in old.keys() | new.keys()
-        if old.get(n) != new.get(n)
+        n for old, new in itertools.pairwise(states) for n in old.keys() | new.keys() if old.get(n) != new.get(n)
     }
     named = undo.restore.column("number").to_pylist() + undo.remove.column("number").to_pylist()
     assert sorted(named) == sorted(touched)

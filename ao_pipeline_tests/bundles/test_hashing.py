@@ -128,7 +128,7 @@ def test_a_new_null_column_moves_no_hash(rows: list[Row], added: list[ColumnType
     wider = dataclasses.replace(EVERY_TYPE, columns=(*EVERY_TYPE.columns, *new))
 
     before = row_digests(EVERY_TYPE, conform(EVERY_TYPE, rows))
-    after = row_digests(wider, conform(wider, [values | dict.fromkeys((c.name for c in new)) for values in rows]))
+    after = row_digests(wider, conform(wider, [values | dict.fromkeys(c.name for c in new) for values in rows]))
 
     assert before.tolist() == after.tolist()
 

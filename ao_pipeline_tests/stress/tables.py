@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -68,9 +68,7 @@ INTEGERS: Final = st.one_of(st.sampled_from([0, -1, 2**63 - 1, -(2**63)]), st.in
 FLOATS: Final = st.one_of(
     st.sampled_from([0.0, -0.0, math.nan, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, 0.1]), st.floats()
 )
-INSTANTS: Final = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999)).map(
-    lambda t: t.replace(tzinfo=UTC)
-)
+INSTANTS: Final = st.datetimes(timezones=st.just(UTC))
 DAYS: Final = st.dates(date(1, 1, 1), date(9999, 12, 31))
 DECIMALS: Final = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), max_value=10**20).map(
     canonical_decimal

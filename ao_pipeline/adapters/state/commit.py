@@ -27,7 +27,16 @@ from ao_pipeline.adapters.state.model import PREVIEW_ROWS, CommitStep, Head, Int
 from ao_pipeline.adapters.state.tables_io import TablesIo
 from ao_pipeline.bundles import payload as payloads
 from ao_pipeline.bundles.canonical import canonical_json, conform_keys
-from ao_pipeline.bundles.changes import Change, ChangeSet, HashedRows, Quarantined, change_set, hash_rows, match_positions, match_sorted
+from ao_pipeline.bundles.changes import (
+    Change,
+    ChangeSet,
+    HashedRows,
+    Quarantined,
+    change_set,
+    hash_rows,
+    match_positions,
+    match_sorted,
+)
 from ao_pipeline.bundles.hashing import StateHash, key_digests
 from ao_pipeline.bundles.header import (
     GENESIS_SEAL,
@@ -87,7 +96,9 @@ class Committer:
             if found is None and intent.kind is BundleKind.MATERIALIZE:
                 _refuse_held(connection, asset)
             fence = head.fence
-            if found is None:  # Whoever finds its bundle has nothing left to write, and must not overtake somebody who has.
+            if (
+                found is None
+            ):  # Whoever finds its bundle has nothing left to write, and must not overtake somebody who has.
                 fence += 1
                 connection.execute(ASSET_HEAD.update().where(ASSET_HEAD.c.asset == asset).values(fence=fence))
         header = None if found is None else header_from(dict(found._mapping))
@@ -213,9 +224,7 @@ class Committer:
 
     def _apply(self, connection: sa.Connection, spec: TableSpec, changes: ChangeSet) -> None:
         self._tables.delete(connection, spec, changes.deleted.table.select(list(spec.key_names)))
-        self._tables.upsert(
-            connection, spec, pa.concat_tables([changes.inserted.table, changes.updated_after.table])
-        )
+        self._tables.upsert(connection, spec, pa.concat_tables([changes.inserted.table, changes.updated_after.table]))
 
     def _verify_outcome(
         self, connection: sa.Connection, writer: Writer, changes: ChangeSet, after: StateHash, expected: str
@@ -225,7 +234,9 @@ class Committer:
         if after.hex == expected and writer.head.row_count + len(changes.inserted) <= FULL_VERIFY_ROWS:
             after = StateHash.of(payloads.hashed(spec, self._tables.read(connection, spec)).rows)
         elif after.hex == expected:
-            written = pa.concat_tables([changes.inserted.table, changes.updated_after.table]).select(list(spec.key_names))
+            written = pa.concat_tables([changes.inserted.table, changes.updated_after.table]).select(
+                list(spec.key_names)
+            )
             read_back = StateHash.of(payloads.hashed(spec, self._tables.read_by_key(connection, spec, written)).rows)
             if read_back != StateHash.of(changes.inserted.rows).plus(changes.updated_after.rows):
                 after = read_back
@@ -258,11 +269,24 @@ class Committer:
         )
         nothing = payloads.decode(spec, b"")
         header = _header(
-            migrate, head, Change(spec.empty(), is_full=False), nothing, after=index.state_hash, payload=b"", rows=len(index)
+            migrate,
+            head,
+            Change(spec.empty(), is_full=False),
+            nothing,
+            after=index.state_hash,
+            payload=b"",
+            rows=len(index),
         )
         connection.execute(BUNDLE.insert().values(bundle_id=header.bundle_id, **asdict(header)))
         index_io.store_checkpoint(connection, spec, seq=header.seq, index=index)
-        return replace(head, seq=header.seq, seal=header.seal, state_hash=header.state_hash_after, layout=layout, row_count=len(index))
+        return replace(
+            head,
+            seq=header.seq,
+            seal=header.seal,
+            state_hash=header.state_hash_after,
+            layout=layout,
+            row_count=len(index),
+        )
 
 
 def lock_head(connection: sa.Connection, asset: str) -> Head:
@@ -292,7 +316,9 @@ def lock_head(connection: sa.Connection, asset: str) -> Head:
 def _refuse_held(connection: sa.Connection, asset: str) -> None:
     held = connection.execute(sa.select(HOLD.c.reason, HOLD.c.actor).where(HOLD.c.asset == asset)).first()
     if held is not None:
-        raise HoldError(f"{asset} is on hold ({held.reason}, by {held.actor}); release it with `ao hold release {asset}`")
+        raise HoldError(
+            f"{asset} is on hold ({held.reason}, by {held.actor}); release it with `ao hold release {asset}`"
+        )
 
 
 def _state_after(head: Head, changes: ChangeSet) -> StateHash:
@@ -372,7 +398,9 @@ def _store_quarantine(connection: sa.Connection, intent: Intent, change: Change)
     asset, cycle = intent.spec.asset, intent.cycle.key
     hashes = {_record_hash(item): item for item in change.quarantined}
     superseded = QUARANTINE.c.record_key.in_([item.record_key for item in change.quarantined])
-    stale = sa.and_(QUARANTINE.c.asset == asset, QUARANTINE.c.status == "open", QUARANTINE.c.record_hash.not_in(list(hashes)))
+    stale = sa.and_(
+        QUARANTINE.c.asset == asset, QUARANTINE.c.status == "open", QUARANTINE.c.record_hash.not_in(list(hashes))
+    )
     if change.is_full or change.quarantined:
         where = stale if change.is_full else sa.and_(stale, superseded)
         connection.execute(QUARANTINE.update().where(where).values(status="resolved", last_cycle=cycle))

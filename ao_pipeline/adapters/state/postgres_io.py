@@ -40,7 +40,11 @@ class PostgresIo:
         if not keys.num_rows:
             return spec.empty()
         stage = _stage(connection, spec, spec.key, keys, suffix="keys")
-        return _copy_out(connection, spec, f"SELECT {_selected(spec)} FROM {quoted(spec.name)} AS t JOIN {stage} AS k USING ({_keys(spec)})")
+        return _copy_out(
+            connection,
+            spec,
+            f"SELECT {_selected(spec)} FROM {quoted(spec.name)} AS t JOIN {stage} AS k USING ({_keys(spec)})",
+        )
 
     def upsert(self, connection: sa.Connection, spec: TableSpec, rows: pa.Table) -> None:
         if not rows.num_rows:
@@ -70,7 +74,9 @@ def _selected(spec: TableSpec) -> str:
     return ", ".join(parts)
 
 
-def _stage(connection: sa.Connection, spec: TableSpec, columns: tuple[Column, ...], rows: pa.Table, *, suffix: str) -> str:
+def _stage(
+    connection: sa.Connection, spec: TableSpec, columns: tuple[Column, ...], rows: pa.Table, *, suffix: str
+) -> str:
     """Copy rows into this session's staging table and return its quoted name; it is empty again after the transaction."""
     stage = quoted(f"ao_{suffix}_{spec.name}"[:_NAME_BYTES])
     names = ", ".join(quoted(column.name) for column in columns)

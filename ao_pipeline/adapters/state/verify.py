@@ -16,7 +16,14 @@ from ao_pipeline.adapters.state.tables_io import TablesIo
 from ao_pipeline.bundles import payload as payloads
 from ao_pipeline.bundles.changes import HashedRows
 from ao_pipeline.bundles.hashing import StateHash
-from ao_pipeline.bundles.header import GENESIS_SEAL, ID_LENGTH, BundleHeader, BundleKind, header_from, layout_fingerprint
+from ao_pipeline.bundles.header import (
+    GENESIS_SEAL,
+    ID_LENGTH,
+    BundleHeader,
+    BundleKind,
+    header_from,
+    layout_fingerprint,
+)
 from ao_pipeline.bundles.index import RowIndex
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.cycle import Cycle
@@ -49,9 +56,13 @@ def verify_asset(connection: sa.Connection, tables: TablesIo, spec: TableSpec) -
     actual = StateHash.of(rows.rows).hex
     if actual != head.state_hash:
         problem = f"table {spec.name} hashes to {actual}, the head says {head.state_hash}: rows were changed outside the store"
-        findings.append(Finding(spec.asset, "", problem + _named(spec, rows, index_io.stored_index(connection, spec, head))))
+        findings.append(
+            Finding(spec.asset, "", problem + _named(spec, rows, index_io.stored_index(connection, spec, head)))
+        )
     if len(rows) != head.row_count:
-        findings.append(Finding(spec.asset, "", f"table {spec.name} has {len(rows)} rows, the head says {head.row_count}"))
+        findings.append(
+            Finding(spec.asset, "", f"table {spec.name} has {len(rows)} rows, the head says {head.row_count}")
+        )
     return findings
 
 
@@ -83,7 +94,13 @@ def verify_chain(connection: sa.Connection, spec: TableSpec) -> tuple[list[Findi
         values = dict(row._mapping)
         header = header_from(values)
         if not _is_sealed(values, header):
-            findings.append(Finding(spec.asset, str(header.seal)[:ID_LENGTH], f"bundle {header.seq}: its header was changed, the seal does not fit"))
+            findings.append(
+                Finding(
+                    spec.asset,
+                    str(header.seal)[:ID_LENGTH],
+                    f"bundle {header.seq}: its header was changed, the seal does not fit",
+                )
+            )
             continue
         findings.extend(_check_bundle(values, header, previous))
         previous = header
@@ -93,7 +110,7 @@ def verify_chain(connection: sa.Connection, spec: TableSpec) -> tuple[list[Findi
     if oldest is not None and oldest.seq != pruned + 1:
         problem = f"bundle {oldest.seq} is the oldest, but retention took away only those up to {pruned}"
         findings.append(Finding(spec.asset, oldest.bundle_id, problem))
-    findings.extend(_check_end(spec.asset, head, previous, computed=computed))
+    findings.extend(_check_end(spec.asset, head, previous, computed=computed, pruned=pruned))
     return findings, head
 
 
@@ -114,10 +131,15 @@ def _check_bundle(values: dict[str, object], header: BundleHeader, previous: Bun
         if header.seq == 1 and header.parent_seal != GENESIS_SEAL:
             problems.append("it is the first bundle but names a parent")
     elif header.seq != previous.seq + 1:
-        problems.append(f"it follows bundle {previous.seq}, so {header.seq - previous.seq - 1} bundles are missing before it")
+        problems.append(
+            f"it follows bundle {previous.seq}, so {header.seq - previous.seq - 1} bundles are missing before it"
+        )
     elif header.parent_seal != previous.seal or header.state_hash_before != previous.state_hash_after:
         problems.append("it does not continue the bundle before it")
-    return [Finding(header.asset, header.bundle_id, f"bundle {header.seq} ({header.cycle}): {problem}") for problem in problems]
+    return [
+        Finding(header.asset, header.bundle_id, f"bundle {header.seq} ({header.cycle}): {problem}")
+        for problem in problems
+    ]
 
 
 def _pruned_through(header: BundleHeader) -> int:
@@ -127,7 +149,9 @@ def _pruned_through(header: BundleHeader) -> int:
     return int(json.loads(header.stats).get(PRUNED_THROUGH, 0))
 
 
-def _check_end(asset: str, head: Head | None, last: BundleHeader | None, *, computed: str) -> list[Finding]:
+def _check_end(
+    asset: str, head: Head | None, last: BundleHeader | None, *, computed: str, pruned: int
+) -> list[Finding]:
     if head is None:
         return [] if last is None else [Finding(asset, last.bundle_id, "there are bundles but no head")]
     if last is None:
@@ -136,10 +160,23 @@ def _check_end(asset: str, head: Head | None, last: BundleHeader | None, *, comp
     recorded = (last.seq, last.seal, last.state_hash_after, last.row_count_after, last.cursor_after, last.layout)
     findings = []
     if ends != recorded:
-        findings.append(Finding(asset, last.bundle_id, f"the head names bundle {head.seq}, the last stored one is {last.seq}, or they disagree"))
-    # Retention may have removed the bundle of the highest cycle, so a head beyond every kept bundle is no proof; one behind is.
-    if head.computed_cycle < computed or not _is_cycle(head.computed_cycle):
-        findings.append(Finding(asset, last.bundle_id, f"the head was computed up to {head.computed_cycle!r}, its bundles up to {computed!r}"))
+        findings.append(
+            Finding(
+                asset,
+                last.bundle_id,
+                f"the head names bundle {head.seq}, the last stored one is {last.seq}, or they disagree",
+            )
+        )
+    # Retention may have removed the bundle of the highest cycle: then a head beyond every kept bundle is no finding.
+    is_behind = head.computed_cycle < computed or (head.computed_cycle > computed and not pruned)
+    if is_behind or not _is_cycle(head.computed_cycle):
+        findings.append(
+            Finding(
+                asset,
+                last.bundle_id,
+                f"the head was computed up to {head.computed_cycle!r}, its bundles up to {computed!r}",
+            )
+        )
     return findings
 
 
