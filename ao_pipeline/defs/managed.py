@@ -22,7 +22,7 @@ from ao_pipeline.cycle import CYCLE_MINUTES, Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.failures import STEP_RETRY, mapped_failures
 from ao_pipeline.defs.metadata import column_schema, materialize_result
-from ao_pipeline.defs.partitions import CYCLES, cycles_of
+from ao_pipeline.defs.partitions import CYCLES, cycles_of, one_run_for_a_range
 from ao_pipeline.defs.resources import StateResource
 from ao_pipeline.errors import PermanentError, UnknownNameError
 from ao_pipeline.settings import Settings
@@ -113,42 +113,44 @@ def managed_asset(
     stage: str = spec.asset.split("/", 1)[0]
 
     def declare(rule: Rule) -> dg.AssetsDefinition:
-        @dg.asset(
-            key=dg.AssetKey(spec.asset.split("/")),
-            deps=[dg.AssetKey(other.asset.split("/")) for other in read_specs],
-            partitions_def=CYCLES,
-            backfill_policy=dg.BackfillPolicy.single_run(),
-            group_name=stage,
-            owners=[OWNER],
-            kinds=kinds,
-            tags={"stage": stage},
-            code_version=code_version,
-            description=rule.__doc__,
-            retry_policy=STEP_RETRY,
-            freshness_policy=freshness(cadence_minutes),
-            metadata={
-                "dagster/column_schema": column_schema(spec),
-                "dagster/table_name": spec.name,
-                "ao/row": spec.row,
-            },
-            pool=pool,
-            check_specs=[
-                dg.AssetCheckSpec(
-                    name, asset=dg.AssetKey(spec.asset.split("/")), blocking=True, description=check.__doc__
-                )
-                for name, check in checks.items()
-            ]
-            or None,
-        )
-        def materialize(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows the bare class only
-            first, last = cycles_of(context)
-            work = Work(state.store, state.settings, spec, first, last, root_run_id(context), read_specs)
-            with mapped_failures():
-                computation = _Computation(
-                    rule, facts, code_version, depends_on_day, is_skippable, is_revertible, prepare
-                )
-                receipt = _materialize(context, work, computation)
-                return materialize_result(receipt, [_evaluate(work, name, check) for name, check in checks.items()])
+        with one_run_for_a_range() as range_policy:
+
+            @dg.asset(
+                key=dg.AssetKey(spec.asset.split("/")),
+                deps=[dg.AssetKey(other.asset.split("/")) for other in read_specs],
+                partitions_def=CYCLES,
+                backfill_policy=range_policy,
+                group_name=stage,
+                owners=[OWNER],
+                kinds=kinds,
+                tags={"stage": stage},
+                code_version=code_version,
+                description=rule.__doc__,
+                retry_policy=STEP_RETRY,
+                freshness_policy=freshness(cadence_minutes),
+                metadata={
+                    "dagster/column_schema": column_schema(spec),
+                    "dagster/table_name": spec.name,
+                    "ao/row": spec.row,
+                },
+                pool=pool,
+                check_specs=[
+                    dg.AssetCheckSpec(
+                        name, asset=dg.AssetKey(spec.asset.split("/")), blocking=True, description=check.__doc__
+                    )
+                    for name, check in checks.items()
+                ]
+                or None,
+            )
+            def materialize(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows the bare class only
+                first, last = cycles_of(context)
+                work = Work(state.store, state.settings, spec, first, last, root_run_id(context), read_specs)
+                with mapped_failures():
+                    computation = _Computation(
+                        rule, facts, code_version, depends_on_day, is_skippable, is_revertible, prepare
+                    )
+                    receipt = _materialize(context, work, computation)
+                    return materialize_result(receipt, [_evaluate(work, name, check) for name, check in checks.items()])
 
         return materialize
 

@@ -15,7 +15,7 @@ from ao_pipeline.collect.cadence import CADENCE
 from ao_pipeline.cycle import Cycle, cycles_between
 from ao_pipeline.defs.failures import STEP_RETRY, mapped_failures
 from ao_pipeline.defs.managed import OWNER, freshness
-from ao_pipeline.defs.partitions import CYCLES, cycles_of
+from ao_pipeline.defs.partitions import CYCLES, cycles_of, one_run_for_a_range
 from ao_pipeline.defs.resources import StateResource
 from ao_pipeline.notify.tables import NOTIFY_DELIVERIES
 from ao_pipeline.observability.logs import cycle_complete_fields
@@ -96,35 +96,37 @@ def _report(store: StateStore, outcome: Outcome, *, first: Cycle, last: Cycle, h
     }
 
 
-@dg.asset(
-    key=dg.AssetKey(["ops", "cycle_report"]),
-    deps=[dg.AssetKey(NOTIFY_DELIVERIES.asset.split("/"))],
-    partitions_def=CYCLES,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="ops",
-    owners=[OWNER],
-    kinds={"log"},
-    tags={"stage": "ops"},
-    code_version="1",
-    retry_policy=STEP_RETRY,
-    freshness_policy=freshness(15),
-    metadata={"dagster/table_name": "ao_cycle"},
-)
-def ops_cycle_report(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult[None]:
-    """The cycle's record: its status as a function of what was written, what is missing, and time by stage."""
-    first, last = cycles_of(context)
-    with mapped_failures():
-        report = close_cycle(state.store, state.settings, first=first, last=last, run_id=context.run_id)
-    return dg.MaterializeResult(
-        metadata={
-            "ao/status": report["status"],
-            "ao/duration_ms": report["duration_ms"],
-            "ao/rows_changed": report["rows_changed"],
-            "ao/missing": ", ".join(report["missing"]) or "none",
-            "ao/stale": ", ".join(report["stale"]) or "none",
-            "ao/stages": dg.MetadataValue.json(report["stages"]),
-        }
+with one_run_for_a_range() as range_policy:
+
+    @dg.asset(
+        key=dg.AssetKey(["ops", "cycle_report"]),
+        deps=[dg.AssetKey(NOTIFY_DELIVERIES.asset.split("/"))],
+        partitions_def=CYCLES,
+        backfill_policy=range_policy,
+        group_name="ops",
+        owners=[OWNER],
+        kinds={"log"},
+        tags={"stage": "ops"},
+        code_version="1",
+        retry_policy=STEP_RETRY,
+        freshness_policy=freshness(15),
+        metadata={"dagster/table_name": "ao_cycle"},
     )
+    def ops_cycle_report(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult[None]:
+        """The cycle's record: its status as a function of what was written, what is missing, and time by stage."""
+        first, last = cycles_of(context)
+        with mapped_failures():
+            report = close_cycle(state.store, state.settings, first=first, last=last, run_id=context.run_id)
+        return dg.MaterializeResult(
+            metadata={
+                "ao/status": report["status"],
+                "ao/duration_ms": report["duration_ms"],
+                "ao/rows_changed": report["rows_changed"],
+                "ao/missing": ", ".join(report["missing"]) or "none",
+                "ao/stale": ", ".join(report["stale"]) or "none",
+                "ao/stages": dg.MetadataValue.json(report["stages"]),
+            }
+        )
 
 
 OPERATIONS_ASSETS = (ops_cycle_report,)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import dagster as dg
@@ -18,6 +21,18 @@ def cycle_partitions() -> dg.TimeWindowPartitionsDefinition:
 
 
 CYCLES: Final = cycle_partitions()
+
+
+@contextmanager
+def one_run_for_a_range() -> Iterator[dg.BackfillPolicy]:
+    """Yield the backfill policy of every asset, and keep Dagster quiet about it while an asset is declared with it.
+
+    The parameter is beta in the pinned Dagster. Without it, a range picked in the UI becomes one run a partition, and every
+    partition but the newest is a revert.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
+        yield dg.BackfillPolicy.single_run()
 
 
 def cycles_of(context: dg.AssetExecutionContext) -> tuple[Cycle, Cycle]:
