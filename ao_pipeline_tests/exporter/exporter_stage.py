@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -42,8 +41,8 @@ def commit(store: StateStore, spec: TableSpec, cycle: Cycle, rows: list[dict[str
     store.commit(store.begin(intent), Change(table, is_full=True, **change))
 
 
-def make_store(path: Path) -> StateStore:
-    store = StateStore(Database(f"sqlite:///{path}"), SPECS)
+def make_store(url: str) -> StateStore:
+    store = StateStore(Database(url), SPECS)
     ENGINE.create_all(store.database.engine)
     metadata = sa.MetaData()
     managed_tables(SPECS, metadata)

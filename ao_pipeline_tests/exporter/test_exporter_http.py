@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import requests
 import sqlalchemy as sa
-from exporter_stage import FIRST, NOW, RAW, commit, make_store, run_cycle, serve
 
 from ao_pipeline.adapters.state.catalog import BUNDLE, BUNDLE_PAYLOAD, CYCLE
 from ao_pipeline.adapters.state.model import Intent
@@ -19,6 +18,7 @@ from ao_pipeline.adapters.state.totals import fold_bundles, fold_cycles
 from ao_pipeline.bundles.changes import Quarantined
 from ao_pipeline.bundles.header import BundleKind
 from ao_pipeline.observability.view import DagsterFigures, OperationsView
+from ao_pipeline_tests.exporter.exporter_stage import FIRST, NOW, RAW, commit, make_store, run_cycle, serve
 
 TASKS = ("asset", "raw/asana_tasks")
 
@@ -195,7 +195,6 @@ def test_a_missing_database_is_said_and_not_created(tmp_path: Path) -> None:
 
 
 def test_a_database_without_tables_is_not_ready(tmp_path: Path) -> None:
-    StateStore(make_store(tmp_path / "other.db").database, ()).close()
     (tmp_path / "empty.db").touch()
 
     with serve(f"sqlite:///{tmp_path / 'empty.db'}") as exporter:
@@ -209,7 +208,7 @@ def test_the_store_can_come_back(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     with serve(f"sqlite:///{path}") as exporter:
         before = exporter.samples()["ao_up", ()]
-        store = make_store(path)
+        store = make_store(f"sqlite:///{path}")
         run_cycle(store, FIRST)
 
         after = exporter.samples()
