@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,9 +120,9 @@ def trace_row(spec: TableSpec, changes: ChangeSet, key: Digests) -> RowChange | 
 
 
 def is_same(old: Any, new: Any) -> bool:
-    """Tell whether two cells hash the same: NaN equals NaN, 0.0 does not equal -0.0."""
-    if isinstance(old, float) and isinstance(new, float):
-        return (math.isnan(old) and math.isnan(new)) or struct.pack("<d", old) == struct.pack("<d", new)
+    """Tell whether two cells hash the same: NaN equals NaN, 0.0 equals -0.0."""
+    if isinstance(old, float) and isinstance(new, float) and math.isnan(old):
+        return math.isnan(new)
     return bool(old == new)
 
 

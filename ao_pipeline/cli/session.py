@@ -6,9 +6,11 @@ import os
 import pwd
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
+from ao_pipeline import clock
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.errors import UnknownNameError
 
@@ -70,10 +72,12 @@ class Session:
 
     Attributes:
         open_store: Opens the store, once.
+        now: The instant that decides which cycles have closed.
         request_revert, run_cycle, run_checks, run_supervised: What goes through Dagster.
     """
 
     open_store: Callable[[], StateStore] = field(default=_open_store)
+    now: Callable[[], datetime] = field(default=clock.utc_now)
     request_revert: RequestRevert = field(default=_request_revert)
     run_cycle: Callable[[Cycle | None], CycleOutcome] = field(default=_run_cycle)
     run_checks: Callable[[], list[CheckOutcome]] = field(default=_run_checks)
@@ -104,10 +108,13 @@ class Session:
             spec: Whose computed cycles `latest` counts; None for those of every asset.
 
         Raises:
-            UnknownNameError: It is no cycle, or fewer than N + 1 cycles are recorded.
+            UnknownNameError: It is no cycle, has not closed yet, or fewer than N + 1 cycles are recorded.
         """
         if not text.startswith(LATEST):
-            return Cycle.from_key(text)
+            cycle, newest = Cycle.from_key(text), Cycle.last_closed(self.now())
+            if cycle > newest:
+                raise UnknownNameError(f"cycle {cycle} has not closed yet; the newest one is {newest}")
+            return cycle
         back = text.removeprefix(LATEST)
         if back and not (back.startswith("~") and back[1:].isascii() and back[1:].isdigit()):
             raise UnknownNameError(f"{text!r} is not a cycle; write a key like 2026-11-22-10:15, latest or latest~1")

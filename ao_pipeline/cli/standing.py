@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ao_pipeline import clock
-from ao_pipeline.cli.describe import counts
 from ao_pipeline.cli.output import json_option, note, print_json, print_table
 from ao_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
     from ao_pipeline.adapters.state.cycles import CycleRecord
     from ao_pipeline.adapters.state.standing import Standing
+
+SHOWN_SEAL_DIGITS: Final = 16
+"""Digits of a seal that name its bundle."""
 
 
 @click.command(short_help="Show where every asset stands, and the last cycles.")
@@ -97,11 +99,11 @@ def _standing_row(item: Standing, holds: dict[str, str], refused: dict[str, int]
     head = item.head
     return (
         head.asset,
-        item.as_of_cycle or "before the undo window",
+        head.state_cycle,
         head.computed_cycle,
         head.seq,
-        item.bundle.bundle_id,
-        item.bundle.kind,
+        head.seal[:SHOWN_SEAL_DIGITS],
+        item.bundle.kind if item.bundle else "",
         head.row_count,
         refused.get(head.asset, 0),
         holds.get(head.asset, ""),
@@ -112,12 +114,11 @@ def _standing_json(item: Standing, holds: dict[str, str], refused: dict[str, int
     head = item.head
     return {
         "asset": head.asset,
-        "as_of_cycle": item.as_of_cycle or None,
+        "as_of_cycle": head.state_cycle or None,
         "computed_cycle": head.computed_cycle or None,
         "seq": head.seq,
-        "bundle_id": item.bundle.bundle_id,
-        "kind": item.bundle.kind,
-        "changed": counts(item.bundle.rows_inserted, item.bundle.rows_updated, item.bundle.rows_deleted),
+        "bundle_id": head.seal[:SHOWN_SEAL_DIGITS],
+        "kind": item.bundle.kind if item.bundle else None,
         "row_count": head.row_count,
         "state_hash": head.state_hash,
         "refused": refused.get(head.asset, 0),

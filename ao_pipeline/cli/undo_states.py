@@ -32,12 +32,16 @@ class Wish:
 
 @dataclass(frozen=True)
 class _Plans:
-    """What reverting would do: plans by asset, assets already in the wanted state, why others cannot be taken back."""
+    """What reverting would do: plans by asset, assets already in the wanted state, why others cannot be taken back.
+
+    `cursors` are the assets whose collector position moves as well.
+    """
 
     plans: dict[str, RevertPlan]
     same: tuple[str, ...]
     refused: dict[str, str]
     downstream: tuple[str, ...]
+    cursors: frozenset[str]
 
 
 def run(session: Session, wish: Wish, *, carry_out: bool, limit: int, as_json: bool) -> int:
@@ -78,6 +82,7 @@ def _plan(session: Session, wish: Wish) -> _Plans:
     plans: dict[str, RevertPlan] = {}
     same: list[str] = []
     refused: dict[str, str] = {}
+    cursors: set[str] = set()
     for asset in chosen:
         spec = store.spec(asset)
         try:
@@ -87,11 +92,13 @@ def _plan(session: Session, wish: Wish) -> _Plans:
                 same.append(asset)
             else:
                 plans[asset] = store.plan_revert(spec, wish.cycle)
+                if head.cursor != target.cursor_after:
+                    cursors.add(asset)
         except UnknownNameError as error:
             if asset == wish.asset:
                 raise
             refused[asset] = str(error)
-    return _Plans(plans, tuple(same), refused, () if wish.downstream else below)
+    return _Plans(plans, tuple(same), refused, () if wish.downstream else below, frozenset(cursors))
 
 
 def _carry_out(session: Session, wish: Wish, found: _Plans) -> dict[str, str]:
@@ -114,8 +121,8 @@ def _carry_out(session: Session, wish: Wish, found: _Plans) -> dict[str, str]:
 def _print(wish: Wish, found: _Plans, results: dict[str, str], *, carry_out: bool, limit: int) -> None:
     if found.plans:
         print_table(
-            ("asset", "to", "bundle", "+", "~", "-", "rows after", "result"),
-            [_plan_row(asset, plan, results, carry_out=carry_out) for asset, plan in found.plans.items()],
+            ("asset", "to", "bundle", "+", "~", "-", "rows after", "cursor", "result"),
+            [_plan_row(asset, found, results, carry_out=carry_out) for asset in found.plans],
         )
     shown = 0
     for asset, plan in found.plans.items():
@@ -144,10 +151,12 @@ def _print_notes(wish: Wish, found: _Plans, *, carry_out: bool) -> None:
         note("There is nothing to take back.")
 
 
-def _plan_row(asset: str, plan: RevertPlan, results: dict[str, str], *, carry_out: bool) -> tuple[Any, ...]:
+def _plan_row(asset: str, found: _Plans, results: dict[str, str], *, carry_out: bool) -> tuple[Any, ...]:
+    plan = found.plans[asset]
+    cursor = "moves back" if asset in found.cursors else "stays"
     changed = counts(plan.rows_inserted, plan.rows_updated, plan.rows_deleted)
     outcome = (results[asset] or "restored, hash verified") if carry_out else "planned"
-    return asset, plan.target.cycle, plan.target.bundle_id, *changed, plan.target.row_count_after, outcome
+    return asset, plan.target.cycle, plan.target.bundle_id, *changed, plan.target.row_count_after, cursor, outcome
 
 
 def _preview_row(row: dict[str, Any]) -> Sequence[Any]:
@@ -165,6 +174,7 @@ def _json(wish: Wish, found: _Plans, results: dict[str, str], *, carry_out: bool
                 "inserted": plan.rows_inserted,
                 "updated": plan.rows_updated,
                 "deleted": plan.rows_deleted,
+                "cursor_moves": asset in found.cursors,
                 "preview": plan.preview.slice(0, limit).to_pylist(),
                 "is_restored": carry_out and problem == "",
                 "problem": problem or None,

@@ -14,7 +14,7 @@ from ao_pipeline.adapters.state.database import Database
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.cli import main
 from ao_pipeline.cli.session import Session
-from ao_pipeline_tests.cli.history import SPECS, Ao, DirectReverts, open_filled
+from ao_pipeline_tests.cli.history import FOURTH, SPECS, Ao, DirectReverts, open_filled
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +54,7 @@ def ao(store: StateStore, reverts: DirectReverts) -> Ao:
     """Type a command: `ao("log", "--limit", "3")`."""
 
     def run(*words: str, **others: Any) -> Result:
-        session = Session(open_store=lambda: store, request_revert=reverts, **others)
+        session = Session(open_store=lambda: store, now=lambda: FOURTH.shift(9).end, request_revert=reverts, **others)
         return CliRunner().invoke(main, list(words), obj=session, catch_exceptions=False)
 
     return run

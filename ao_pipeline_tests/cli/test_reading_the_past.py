@@ -171,6 +171,7 @@ def test_asof_overwrites_a_file_only_when_told(ao: Ao, tmp_path: Path) -> None:
         (("log", "raw/bils"), "'raw/bils' is not an asset with a table"),
         (("log", "--cycle", "2026-11-22-10:07"), "not on a multiple of 15 minutes"),
         (("log", "--cycle", "noon"), "'noon' is not a cycle"),
+        (("asof", "raw/bills", FOURTH.shift(10).key), f"has not closed yet; the newest one is {FOURTH.shift(9)}"),
         (("log", "--cycle", "latest~x"), "'latest~x' is not a cycle"),
         (("show", "zz"), "'zz' is not a bundle id"),
         (("show", "0123456789abcdef"), "no bundle starts with"),

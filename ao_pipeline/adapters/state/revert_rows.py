@@ -119,20 +119,16 @@ class RowReverter:
         """
         spec = intent.spec
         with self._database.read() as connection:
-            self._plan(
-                connection, spec, bundle, where, force=force
-            )  # Refuse what cannot be done before fencing others off.
+            # What cannot be done is refused before other writers are fenced off.
+            _require_work(spec, self._plan(connection, spec, bundle, where, force=force))
             head = history.read_head(connection, spec.asset)
         cycle = Cycle.from_key(head.computed_cycle) if head and head.computed_cycle else intent.cycle
         writer = self._committer.begin(replace(intent, kind=BundleKind.REVERT, cycle=cycle, first_cycle=cycle))
+        writer = replace(writer, intent=replace(writer.intent, state_cycle=writer.head.state_cycle))
         # From here on no other writer can commit without fencing this one off, so the plan made now still holds then.
         with self._database.read() as connection:
             plan = self._plan(connection, spec, bundle, where, force=force)
-        if not plan.changes.count and plan.conflicts:
-            raise ConflictError(
-                f"{spec.asset}: all {len(plan.conflicts)} selected rows of bundle {bundle.bundle_id} changed since; "
-                "nothing was taken back. Look at them, then use --force to overwrite them"
-            )
+        _require_work(spec, plan)
         change = Change(
             rows=pa.concat_tables([plan.changes.inserted.table, plan.changes.updated_after.table]),
             is_full=False,
@@ -184,6 +180,14 @@ class RowReverter:
         parts = (changes.inserted, changes.updated_after, changes.deleted)
         keys = pa.concat_tables([part.table.select(list(spec.key_names)) for part in parts])
         return payloads.hashed(spec, self._tables.read_by_key(connection, spec, keys))
+
+
+def _require_work(spec: TableSpec, plan: RowRevertPlan) -> None:
+    if not plan.changes.count and plan.conflicts:
+        raise ConflictError(
+            f"{spec.asset}: all {len(plan.conflicts)} selected rows of bundle {plan.bundle.bundle_id} changed since; "
+            "nothing was taken back. Look at them, then use --force to overwrite them"
+        )
 
 
 def _forced(spec: TableSpec, changes: ChangeSet) -> Undo:
