@@ -23,5 +23,7 @@ def test_a_killed_writer_leaves_all_or_nothing(database_url: str, tmp_path: Path
     assert killer.problems == []
     assert killer.counts == {"kills": KILLS}
     assert {place.split(":")[0] for place in killer.places} == {"full", "partial", "revert"}
-    assert any("COMMIT" in place for place in killer.places) or any(step.value in place for step in CommitStep for place in killer.places)
+    assert any("COMMIT" in place for place in killer.places) or any(
+        step.value in place for step in CommitStep for place in killer.places
+    )
     store.close()

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ao_pipeline.adapters.state.catalog import ENGINE, managed_tables
+from ao_pipeline.adapters.state.catalog import ENGINE, ROW_INDEX, managed_tables
 from ao_pipeline.adapters.state.commit import Probe
 from ao_pipeline.adapters.state.database import Database
-from ao_pipeline.adapters.state.model import Intent, Receipt
+from ao_pipeline.adapters.state.index_io import stored_index
+from ao_pipeline.adapters.state.model import Head, Intent, Receipt
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.bundles.canonical import conform
 from ao_pipeline.bundles.changes import Change, Quarantined
@@ -228,6 +229,17 @@ class History:
             )
         if self.store.cursor(self.spec.asset) != self.model.cursor:
             raise MismatchError("cursor", f"{self.store.cursor(self.spec.asset)} instead of {self.model.cursor}")
+
+        self._compare_index(head)
+
+    def _compare_index(self, head: Head) -> None:
+        """A row index that is stored must be of use: the engine would rebuild it in silence, at the price of a full read."""
+        with self.store.database.read() as connection:
+            stored = connection.execute(
+                sa.select(sa.func.count()).where(ROW_INDEX.c.asset == self.spec.asset)
+            ).scalar_one()
+            if stored and stored_index(connection, self.spec, head) is None:
+                raise MismatchError("row_index", f"{stored} parts do not add up to the head")
 
     def finish(self) -> None:
         """Verify the whole chain, and replay it from its payloads: every remembered state must come out."""

@@ -26,7 +26,17 @@ from ao_pipeline.adapters.state.database import Database
 from ao_pipeline.adapters.state.model import CommitStep
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.bundles.header import BundleKind
-from ao_pipeline_tests.stress.histories import FIRST, History, MismatchError, Model, Remembered, Rows, commit, intent, reopen
+from ao_pipeline_tests.stress.histories import (
+    FIRST,
+    History,
+    MismatchError,
+    Model,
+    Remembered,
+    Rows,
+    commit,
+    intent,
+    reopen,
+)
 from ao_pipeline_tests.stress.tables import EVERY_TYPE, Row, key_of, row
 
 KINDS: Final = ("full", "partial", "revert")
@@ -54,7 +64,10 @@ class Job:
         """Rows to commit."""
         draw = random.Random(f"{self.seed}/{self.number}")
         numbers = draw.sample(range(9), draw.randrange(1, 6))
-        return [row(EVERY_TYPE, f"k{n}", n, note=draw.choice(["", "x", None]), ratio=draw.choice([0.5, float("nan"), None])) for n in numbers]
+        return [
+            row(EVERY_TYPE, f"k{n}", n, note=draw.choice(["", "x", None]), ratio=draw.choice([0.5, float("nan"), None]))
+            for n in numbers
+        ]
 
     def gone(self) -> list[Row]:
         """Rows to remove; none that are wanted."""
@@ -68,7 +81,14 @@ class Job:
         gone = self.gone() if self.kind == "partial" else None
         cursor = {"job": self.number}
         return commit(
-            store, EVERY_TYPE, FIRST.shift(self.number), self.rows(), name=self.name, is_full=gone is None, deleted=gone, cursor=cursor
+            store,
+            EVERY_TYPE,
+            FIRST.shift(self.number),
+            self.rows(),
+            name=self.name,
+            is_full=gone is None,
+            deleted=gone,
+            cursor=cursor,
         ).is_replay
 
     def expect(self, model: Model) -> tuple[Rows, dict[str, Any] | None]:

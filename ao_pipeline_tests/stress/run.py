@@ -37,7 +37,14 @@ def random_rows(draw: random.Random) -> list[Row]:
     """Return up to six rows over few keys."""
     numbers = draw.sample(range(8), draw.randrange(7))
     return [
-        row(EVERY_TYPE, f"k{n % 3}", n, note=draw.choice(NOTES), ratio=draw.choice(RATIOS), amount_minor=draw.choice([None, 0, -(2**63)]))
+        row(
+            EVERY_TYPE,
+            f"k{n % 3}",
+            n,
+            note=draw.choice(NOTES),
+            ratio=draw.choice(RATIOS),
+            amount_minor=draw.choice([None, 0, -(2**63)]),
+        )
         for n in numbers
     ]
 
@@ -94,7 +101,13 @@ def run_tamperings(count: int, seed: int, url: str) -> tuple[int, list[str]]:
     store = open_empty(url, EVERY_TYPE)
     draw = random.Random(seed)
     for number in range(6):
-        commit(store, EVERY_TYPE, FIRST.shift(number), [*random_rows(draw), row(EVERY_TYPE, "kept", 99, note=str(number))], cursor={"page": number})
+        commit(
+            store,
+            EVERY_TYPE,
+            FIRST.shift(number),
+            [*random_rows(draw), row(EVERY_TYPE, "kept", 99, note=str(number))],
+            cursor={"page": number},
+        )
     store.revert(intent(EVERY_TYPE, FIRST.shift(2), "revert"))
     tamperer = Tamperer(store, EVERY_TYPE, draw)
     missed = []
@@ -144,9 +157,12 @@ def run_all(*, histories: int, kills: int, tamperings: int, seed: int) -> dict[s
         "tamperings": tamperings,
         "tamperings_found": found + more_found,
         "kill_places": {
-            name: dict(sorted(killer.places.items())) for name, killer in zip(("sqlite", "postgres"), killers, strict=True)
+            name: dict(sorted(killer.places.items()))
+            for name, killer in zip(("sqlite", "postgres"), killers, strict=True)
         },
-        "problems": (failures + [problem for killer in killers for problem in killer.problems] + missed + more_missed)[:100],
+        "problems": (failures + [problem for killer in killers for problem in killer.problems] + missed + more_missed)[
+            :100
+        ],
         "seconds": round(time.monotonic() - started, 1),
     }
 
