@@ -18,7 +18,7 @@ USAGE: Final = 2
 """The command was asked for something that does not exist, or is set up wrongly. click uses the same number."""
 
 SECTIONS: Final[Mapping[str, tuple[click.Command, ...]]] = {
-    "Run": (operate.up, operate.cycle, operate.migrate, settings.settings),
+    "Run": (operate.up, operate.cycle, operate.sandbox, operate.migrate, settings.settings),
     "See where things stand": (standing.status, operate.snapshot, standing.verify, operate.checks, refused.quarantine),
     "Read the past": (past.log, past.show, past.diff, rows.blame, rows.asof),
     "Take changes back": (undo.revert, holds.hold),

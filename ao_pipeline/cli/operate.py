@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from ao_pipeline.cli.describe import counts
+from ao_pipeline.cli.fresh import fresh_store
 from ao_pipeline.cli.output import json_option, print_json, print_table, printable
 from ao_pipeline.cli.session import Session
 
@@ -54,12 +55,21 @@ def cycle(context: click.Context, key: str | None, as_json: bool) -> None:
 
 
 @click.command(short_help="Evaluate every asset check; exit 1 if one fails.")
+@click.option("--fresh", is_flag=True, help="Against a throw-away store, computed now from the simulated agency.")
 @json_option
 @click.pass_context
-def checks(context: click.Context, as_json: bool) -> None:
+def checks(context: click.Context, as_json: bool, fresh: bool) -> None:
     """Evaluate every asset check against the store as it is; exit 1 if one fails."""
     session: Session = context.obj
-    outcomes = session.run_checks()
+    if fresh:
+        with fresh_store():
+            made = session.run_cycle(None)
+            outcomes = session.run_checks()
+        click.echo(f"computed {made.cycle} afresh: {made.status}", err=True)
+        if not made.is_good:
+            context.exit(1)
+    else:
+        outcomes = session.run_checks()
     failed = [item for item in outcomes if not item.passed]
     if as_json:
         print_json({"checks": [asdict(item) for item in outcomes], "failed": len(failed)})
@@ -70,6 +80,15 @@ def checks(context: click.Context, as_json: bool) -> None:
         )
         click.echo(f"\n{len(outcomes)} checks, {len(failed)} failed")
     context.exit(1 if failed or not outcomes else 0)
+
+
+@click.command(short_help="Start the simulated upstreams alone.")
+@click.pass_context
+def sandbox(context: click.Context) -> None:
+    """Start the simulated upstreams alone, for `dagster dev`; Ctrl-C stops them."""
+    from ao_pipeline.sandbox.__main__ import main
+
+    context.exit(main([]))
 
 
 @click.command(short_help="Bring the state store's schema up to date.")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ao_pipeline.cli.describe import bundle_json, counts
+from ao_pipeline.cli.describe import CELL_HEADINGS, bundle_json, cell_rows, counts, row_json
 from ao_pipeline.cli.output import note, note_more, print_json, print_table
 from ao_pipeline.cli.session import Session
 from ao_pipeline.cycle import Cycle
@@ -16,6 +15,7 @@ from ao_pipeline.errors import AoError, PermanentError, UnknownNameError
 
 if TYPE_CHECKING:
     from ao_pipeline.adapters.state.model import RevertPlan
+    from ao_pipeline.bundles.past import RowChange
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,14 @@ class Wish:
 class _Plans:
     """What reverting would do: plans by asset, assets already in the wanted state, why others cannot be taken back.
 
-    `cursors` are the assets whose collector position moves as well.
+    `rows` are changed rows to show; `cursors` are the assets whose collector position moves as well.
     """
 
     plans: dict[str, RevertPlan]
     same: tuple[str, ...]
     refused: dict[str, str]
     downstream: tuple[str, ...]
+    rows: dict[str, list[RowChange]]
     cursors: frozenset[str]
 
 
@@ -51,7 +52,7 @@ def run(session: Session, wish: Wish, *, carry_out: bool, limit: int, as_json: b
         PermanentError: Some assets cannot be taken back that far, and it was to be carried out. Nothing was changed.
         UnknownNameError: The one asset that was named cannot be taken back that far.
     """
-    found = _plan(session, wish)
+    found = _plan(session, wish, limit=limit)
     if carry_out and found.refused:
         raise PermanentError(
             f"nothing was changed: {len(found.refused)} assets cannot be taken back to {wish.cycle}: "
@@ -60,14 +61,15 @@ def run(session: Session, wish: Wish, *, carry_out: bool, limit: int, as_json: b
         )
     results = _carry_out(session, wish, found) if carry_out else {}
     if as_json:
-        print_json(_json(wish, found, results, carry_out=carry_out, limit=limit))
+        print_json(_json(wish, found, results, carry_out=carry_out))
     else:
-        _print(wish, found, results, carry_out=carry_out, limit=limit)
+        _print(wish, found, results, carry_out=carry_out)
     return 1 if found.refused or any(results.values()) else 0
 
 
-def _plan(session: Session, wish: Wish) -> _Plans:
+def _plan(session: Session, wish: Wish, *, limit: int) -> _Plans:
     from ao_pipeline.bundles.lineage import downstream_of
+    from ao_pipeline.bundles.past import changed_rows
 
     store = session.store
     heads = store.heads()
@@ -83,6 +85,7 @@ def _plan(session: Session, wish: Wish) -> _Plans:
     same: list[str] = []
     refused: dict[str, str] = {}
     cursors: set[str] = set()
+    rows: dict[str, list[RowChange]] = {}
     for asset in chosen:
         spec = store.spec(asset)
         try:
@@ -92,13 +95,15 @@ def _plan(session: Session, wish: Wish) -> _Plans:
                 same.append(asset)
             else:
                 plans[asset] = store.plan_revert(spec, wish.cycle)
+                left = limit - sum(map(len, rows.values()))
+                rows[asset] = changed_rows(spec, session.past.way_back(spec, wish.cycle), limit=left)
                 if head.cursor != target.cursor_after:
                     cursors.add(asset)
         except UnknownNameError as error:
             if asset == wish.asset:
                 raise
             refused[asset] = str(error)
-    return _Plans(plans, tuple(same), refused, () if wish.downstream else below, frozenset(cursors))
+    return _Plans(plans, tuple(same), refused, () if wish.downstream else below, rows, frozenset(cursors))
 
 
 def _carry_out(session: Session, wish: Wish, found: _Plans) -> dict[str, str]:
@@ -118,23 +123,19 @@ def _carry_out(session: Session, wish: Wish, found: _Plans) -> dict[str, str]:
     }
 
 
-def _print(wish: Wish, found: _Plans, results: dict[str, str], *, carry_out: bool, limit: int) -> None:
+def _print(wish: Wish, found: _Plans, results: dict[str, str], *, carry_out: bool) -> None:
     if found.plans:
         print_table(
             ("asset", "to", "bundle", "+", "~", "-", "rows after", "cursor", "result"),
             [_plan_row(asset, found, results, carry_out=carry_out) for asset in found.plans],
         )
-    shown = 0
-    for asset, plan in found.plans.items():
-        if carry_out or not plan.preview.num_rows or shown >= limit:
-            continue
-        rows = plan.preview.slice(0, limit - shown).to_pylist()
-        shown += len(rows)
-        click.echo(f"\n{asset}: what is, and what it would become")
-        print_table(("", "key", "is", "becomes"), [_preview_row(row) for row in rows])
+    for asset, rows in found.rows.items():
+        if rows and not carry_out:
+            click.echo(f"\n{asset}: as it is, and as it would become")
+            print_table(CELL_HEADINGS, cell_rows(rows))
     if not carry_out:
         total = sum(plan.rows_inserted + plan.rows_updated + plan.rows_deleted for plan in found.plans.values())
-        note_more(shown, total, "changes shown")
+        note_more(sum(map(len, found.rows.values())), total, "changed rows")
     _print_notes(wish, found, carry_out=carry_out)
 
 
@@ -159,11 +160,7 @@ def _plan_row(asset: str, found: _Plans, results: dict[str, str], *, carry_out: 
     return asset, plan.target.cycle, plan.target.bundle_id, *changed, plan.target.row_count_after, cursor, outcome
 
 
-def _preview_row(row: dict[str, Any]) -> Sequence[Any]:
-    return [row["change"], row["key"], row["before"] or "", row["after"] or ""]
-
-
-def _json(wish: Wish, found: _Plans, results: dict[str, str], *, carry_out: bool, limit: int) -> dict[str, Any]:
+def _json(wish: Wish, found: _Plans, results: dict[str, str], *, carry_out: bool) -> dict[str, Any]:
     plans = []
     for asset, plan in found.plans.items():
         problem = results.get(asset)
@@ -175,7 +172,7 @@ def _json(wish: Wish, found: _Plans, results: dict[str, str], *, carry_out: bool
                 "updated": plan.rows_updated,
                 "deleted": plan.rows_deleted,
                 "cursor_moves": asset in found.cursors,
-                "preview": plan.preview.slice(0, limit).to_pylist(),
+                "rows": [row_json(row) for row in found.rows[asset]],
                 "is_restored": carry_out and problem == "",
                 "problem": problem or None,
             }

@@ -76,11 +76,20 @@ def test_what_the_plan_says_is_what_the_revert_does(store: StateStore, ao: Ao) -
     ao("revert", "raw/bills", "--to", FIRST.key, "--yes")
 
     header = store.bundles(asset=BILLS.asset, limit=1)[0]
+    done = answer(ao("show", header.bundle_id, "--json"))
     assert (plan["inserted"], plan["updated"], plan["deleted"]) == (
         header.rows_inserted,
         header.rows_updated,
         header.rows_deleted,
     )
+    assert plan["rows"] == done["rows"]
+
+
+def test_a_limit_cuts_the_preview_but_not_the_counts(ao: Ao) -> None:
+    result = ao("revert", "--all", "--to", SECOND.key, "--skip", "ref/plans", "--limit", "2")
+
+    assert "2 of 6 changed rows" in result.stderr
+    assert [line.split()[3:6] for line in result.stdout.splitlines()[1:3]] == [["+1", "~1", "-1"]] * 2
 
 
 def test_downstream_assets_are_listed_and_taken_along_on_request(

@@ -105,6 +105,25 @@ class Past:
             )
         return changes if start.seq <= end.seq else swapped(changes)
 
+    def way_back(self, spec: TableSpec, cycle: Cycle) -> ChangeSet:
+        """Return the net change from the state that the head records back to the state of `cycle`.
+
+        Raises:
+            UnknownNameError: There is no such state, or it lies before the undo window.
+            IntegrityError: The bundles do not lead from the one recorded state to the other.
+        """
+        with self._database.read() as connection:
+            head = self._head(connection, spec)
+            target = history.bundle_for_cycle(connection, spec.asset, cycle)
+            since = list(history.changes_since(connection, spec, after=target, head=head))
+        changes = net_change(spec, since)
+        if state_after(target.state_hash_after, changes) != head.state_hash:
+            raise IntegrityError(
+                f"{spec.asset}: the bundles since {target.cycle} do not lead to the state that the head records; "
+                f"nothing can be taken back. Run `ao verify {spec.asset}`"
+            )
+        return swapped(changes)
+
     def blame(self, spec: TableSpec, key: Mapping[str, Any]) -> list[BlameLine]:
         """Return for each column of a row the bundle that last changed it; for a table of keys alone, of the row.
 
