@@ -6,7 +6,8 @@ Policy (thresholds, days, limits) does not belong here: it lives in a frozen dat
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Final
@@ -32,19 +33,27 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
-    data_dir: Path = Field(default=Path("var"), description="Folder for everything that is written; relative to the project")
+    data_dir: Path = Field(
+        default=Path("var"), description="Folder for everything that is written; relative to the project"
+    )
     state_url: SecretStr = Field(
         default=SecretStr(""), description="SQLAlchemy URL of the state store; empty means SQLite in the data folder"
     )
     dagster_home: Path | None = Field(
-        default=None, validation_alias="DAGSTER_HOME", description="Dagster's instance folder; unset means one in the data folder"
+        default=None,
+        validation_alias="DAGSTER_HOME",
+        description="Dagster's instance folder; unset means one in the data folder",
     )
     first_cycle: str = Field(
-        default="2026-10-01-00:00", description="First partition, UTC; earlier cycles do not exist. Moving it later hides history"
+        default="2026-11-01-00:00",
+        description="First partition, UTC; earlier cycles do not exist. Moving it later hides history",
     )
-    org_time_zone: str = Field(default="Asia/Dubai", description="IANA zone of org-local days: due dates, ageing, quiet hours")
+    org_time_zone: str = Field(
+        default="Asia/Dubai", description="IANA zone of org-local days: due dates, ageing, quiet hours"
+    )
     org_domains: str = Field(
-        default="agency.example", description="Comma-separated mail domains of the agency itself: tells inbound from outbound"
+        default="agency.example",
+        description="Comma-separated mail domains of the agency itself: tells inbound from outbound",
     )
     reference_dir: Path = Field(default=Path("deploy/reference"), description="Folder of the typed reference files")
 
@@ -57,12 +66,16 @@ class Settings(BaseSettings):
     bind_host: str = Field(default="127.0.0.1", description="Address that the exporter and the UI listen on")
 
     asana_base_url: str = Field(default="", description="Empty means the sandbox")
-    asana_token: SecretStr = Field(default=SecretStr("sandbox-asana-token"), description="Personal access or service account token")
+    asana_token: SecretStr = Field(
+        default=SecretStr("sandbox-asana-token"), description="Personal access or service account token"
+    )
     asana_workspace_gid: str = Field(default="1200000000000001", description="Workspace to read")
     google_credentials_file: Path | None = Field(
         default=None, description="Service-account JSON; unset means the sandbox's own, made at its start"
     )
-    google_subject: str = Field(default="ops@agency.example", description="User whose delegated view of Calendar and Chat is read")
+    google_subject: str = Field(
+        default="ops@agency.example", description="User whose delegated view of Calendar and Chat is read"
+    )
     gmail_base_url: str = Field(default="", description="Empty means the sandbox")
     gmail_mailboxes: str = Field(
         default="ops@agency.example,accounts@agency.example", description="Comma-separated mailboxes to read"
@@ -72,12 +85,18 @@ class Settings(BaseSettings):
     xero_base_url: str = Field(default="", description="Empty means the sandbox")
     xero_token_url: str = Field(default="", description="Empty means the sandbox")
     xero_client_id: str = Field(default="sandbox-xero-client", description="Custom-connection client id")
-    xero_client_secret: SecretStr = Field(default=SecretStr("sandbox-xero-secret"), description="Custom-connection secret")
+    xero_client_secret: SecretStr = Field(
+        default=SecretStr("sandbox-xero-secret"), description="Custom-connection secret"
+    )
     xero_tenant_id: str = Field(default="00000000-0000-4000-8000-000000000001", description="Organisation to read")
-    webhook_url: SecretStr = Field(default=SecretStr(""), description="Google Chat webhook of alerts; empty means the sandbox's")
+    webhook_url: SecretStr = Field(
+        default=SecretStr(""), description="Google Chat webhook of alerts; empty means the sandbox's"
+    )
 
     connect_timeout_seconds: float = Field(default=3.0, gt=0, le=60, description="TCP and TLS set-up of one request")
-    read_timeout_seconds: float = Field(default=20.0, gt=0, le=300, description="Silence on one request before it counts as lost")
+    read_timeout_seconds: float = Field(
+        default=20.0, gt=0, le=300, description="Silence on one request before it counts as lost"
+    )
     call_attempts: int = Field(default=4, ge=1, le=10, description="Tries of one request, the first included")
     source_budget_seconds: float = Field(
         default=120.0, gt=0, le=3600, description="Total time of one collector in one cycle, waits included"
@@ -208,7 +227,22 @@ def child_environment(*, without: Iterable[str] = (), **extra: str) -> dict[str,
     return {name: value for name, value in os.environ.items() if name not in set(without)} | extra
 
 
+_in_use: Final[list[Settings]] = []
+
+
 @lru_cache(maxsize=1)
 def current_settings() -> Settings:
     """Return this process's settings, read once."""
-    return load_settings()
+    return _in_use[-1] if _in_use else load_settings()
+
+
+@contextmanager
+def use_settings(settings: Settings) -> Iterator[None]:
+    """Let this process use other settings for a while: a throw-away store beside the real one."""
+    _in_use.append(settings)
+    current_settings.cache_clear()
+    try:
+        yield
+    finally:
+        _in_use.pop()
+        current_settings.cache_clear()

@@ -7,6 +7,7 @@ from typing import Final
 
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.collect.reference_tables import REF_BRANDS, REF_CLIENT_IDENTITIES, REF_CLIENTS, REF_TEAM
+from ao_pipeline.errors import ContractError
 from ao_pipeline.normalize.tables import (
     NORM_INVOICE_LINKS,
     NORM_INVOICES,
@@ -26,6 +27,12 @@ class Reference:
     column: str
     target: TableSpec
 
+    def __post_init__(self) -> None:
+        if self.column not in self.table.column_names or len(self.target.key) != 1:
+            raise ContractError(
+                f"{self.table.name}.{self.column} cannot name a row of {self.target.name}: check both specs"
+            )
+
     @property
     def name(self) -> str:
         """The check's name."""
@@ -39,7 +46,7 @@ REFERENCES: Final = (
     Reference(NORM_PROJECT_LINKS, "brand_id", REF_BRANDS),
     Reference(NORM_PROJECT_LINKS, "client_id", REF_CLIENTS),
     Reference(NORM_TASKS, "project_id", NORM_PROJECTS),
-    Reference(NORM_TASKS, "assignee_id", REF_TEAM),
+    Reference(NORM_TASKS, "member_id", REF_TEAM),
     Reference(NORM_TASK_LINKS, "task_id", NORM_TASKS),
     Reference(NORM_TASK_LINKS, "client_id", REF_CLIENTS),
     Reference(NORM_INVOICE_LINKS, "invoice_id", NORM_INVOICES),

@@ -21,7 +21,7 @@ from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.cycle import CYCLE_MINUTES, Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.failures import STEP_RETRY, mapped_failures
-from ao_pipeline.defs.metadata import column_schema, materialize_result
+from ao_pipeline.defs.metadata import column_schema, materialization, materialize_result
 from ao_pipeline.defs.partitions import CYCLES, cycles_of, one_run_for_a_range
 from ao_pipeline.defs.resources import StateResource
 from ao_pipeline.errors import PermanentError, UnknownNameError
@@ -228,11 +228,11 @@ def _compute(context: dg.AssetExecutionContext, work: Work, computation: _Comput
 
         def commit_step(name: str, change: Change) -> Receipt:
             writer = work.store.begin(_intent(context, work, computation, name=f"{name}:{work.run_id}", inputs=""))
-            return (
-                Receipt(writer.found, pa.table({}), is_replay=True)
-                if writer.found
-                else work.store.commit(writer, change)
-            )
+            if writer.found is not None:
+                return Receipt(writer.found, pa.table({}), is_replay=True)
+            receipt = work.store.commit(writer, change)
+            context.log_event(materialization(receipt.header, f"bundle {name!r} before the asset's own"))
+            return receipt
 
         computation.prepare(work, commit_step)
     intent = _intent(context, work, computation, name=f"run:{work.run_id}", inputs=inputs)

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from ao_pipeline.adapters.state.model import Receipt
+from ao_pipeline.bundles.header import BundleHeader, BundleKind
 from ao_pipeline.bundles.schema import TableSpec
 
 MAX_NOTE_CHARACTERS = 2_000
@@ -17,7 +18,32 @@ MAX_NOTE_CHARACTERS = 2_000
 
 def materialize_result(receipt: Receipt, checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult[None]:
     """Report a bundle: its data version is the state hash, so Dagster's staleness is exact."""
-    header = receipt.header
+    metadata = header_metadata(receipt.header)
+    if receipt.is_replay:
+        metadata["ao/replayed"] = True
+    if receipt.preview.num_rows:
+        metadata["ao/changes"] = _preview(receipt)
+    return dg.MaterializeResult(
+        metadata=metadata,
+        data_version=dg.DataVersion(receipt.header.state_hash_after),
+        tags=_tags(receipt.header),
+        check_results=list(checks),
+    )
+
+
+def materialization(header: BundleHeader, description: str) -> dg.AssetMaterialization:
+    """Return the event of a bundle that is not the result of a step of its own."""
+    return dg.AssetMaterialization(
+        asset_key=dg.AssetKey(header.asset.split("/")),
+        partition=header.cycle,
+        description=description,
+        metadata=header_metadata(header),
+        tags={"dagster/data_version": header.state_hash_after, **_tags(header)},
+    )
+
+
+def header_metadata(header: BundleHeader) -> dict[str, Any]:
+    """Return what is shown of a bundle: identity, hashes, and counts that plot."""
     stats: dict[str, Any] = json.loads(header.stats)
     metadata: dict[str, Any] = {
         "dagster/row_count": header.row_count_after,
@@ -34,20 +60,15 @@ def materialize_result(receipt: Receipt, checks: Sequence[dg.AssetCheckResult] =
         "ao/duration_ms": header.duration_ms,
     }
     metadata |= {f"ao/{name}": _note(value) for name, value in stats.items()}
-    if header.kind == "revert":
+    if header.kind == BundleKind.REVERT:
         metadata["ao/restored_bundle"] = header.target_id
     if header.reason:
         metadata["ao/reason"] = header.reason
-    if receipt.is_replay:
-        metadata["ao/replayed"] = True
-    if receipt.preview.num_rows:
-        metadata["ao/changes"] = _preview(receipt)
-    return dg.MaterializeResult(
-        metadata=metadata,
-        data_version=dg.DataVersion(header.state_hash_after),
-        tags={"ao/bundle": header.bundle_id, "ao/kind": header.kind},
-        check_results=list(checks),
-    )
+    return metadata
+
+
+def _tags(header: BundleHeader) -> dict[str, str]:
+    return {"ao/bundle": header.bundle_id, "ao/kind": header.kind}
 
 
 def column_schema(spec: TableSpec) -> dg.TableSchema:

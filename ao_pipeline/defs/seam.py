@@ -1,9 +1,8 @@
 """The seam between the store's commit and Dagster's event log: a process that dies in between leaves a bundle without event."""
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import dagster as dg
 
@@ -11,11 +10,14 @@ from ao_pipeline import clock
 from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.bundles.header import BundleHeader
+from ao_pipeline.defs.metadata import materialization
 from ao_pipeline.defs.resources import REPORT_ASSET, StateResource
 from ao_pipeline.settings import current_settings
 
 GRACE: Final = timedelta(minutes=12)
 """Age below which a bundle's own run, or its retry, may still report it: `max_runtime_seconds` and a little."""
+
+LATE: Final = "reported late: the process died between its commit and its event, or the command line committed it"
 
 MAX_BUNDLES: Final = 500
 """Bundles compared in one tick or check."""
@@ -39,29 +41,6 @@ def unreported(instance: dg.DagsterInstance, headers: Sequence[BundleHeader]) ->
             yield header
 
 
-def late_event(header: BundleHeader) -> dg.AssetMaterialization:
-    """Return the event that a bundle should have had."""
-    stats: dict[str, Any] = json.loads(header.stats)
-    return dg.AssetMaterialization(
-        asset_key=dg.AssetKey(header.asset.split("/")),
-        partition=header.cycle,
-        description="reported late: the process died between its commit and its event, or the command line committed it",
-        metadata={
-            "dagster/row_count": header.row_count_after,
-            "ao/bundle": header.bundle_id,
-            "ao/kind": header.kind,
-            "ao/seq": header.seq,
-            "ao/state_hash": header.state_hash_after,
-            "ao/rows_inserted": header.rows_inserted,
-            "ao/rows_updated": header.rows_updated,
-            "ao/rows_deleted": header.rows_deleted,
-            "ao/run": header.run_id or "none",
-            "ao/stats": json.dumps(stats)[:2_000],
-        },
-        tags={"dagster/data_version": header.state_hash_after, "ao/bundle": header.bundle_id, "ao/kind": header.kind},
-    )
-
-
 @dg.sensor(minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
 def report_lost_events(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Report the bundles that were committed but never got their event."""
@@ -74,7 +53,7 @@ def report_lost_events(context: dg.SensorEvaluationContext) -> dg.SensorResult |
         store.close()
     if not headers:
         return dg.SkipReason("no bundle to compare")
-    lost = [late_event(header) for header in unreported(context.instance, headers)]
+    lost = [materialization(header, LATE) for header in unreported(context.instance, headers)]
     return dg.SensorResult(
         asset_events=lost,
         cursor=str(headers[-1].started_at_us),
