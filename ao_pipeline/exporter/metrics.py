@@ -20,6 +20,9 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 WAITING_STATUS: Final = "pending"
 """Deliveries that may still be made: a gauge, for they leave the status again. All others are final: a counter."""
 
+FINAL_STATUSES: Final = ("sent", "dead")
+"""Exported from a channel's first message on, so that the first dead one shows as an increase from 0."""
+
 BREAKER_VALUES: Final = {"closed": 0, "open": 1, "half-open": 2, "half_open": 2}
 HEALTH_VALUES: Final = {HealthStatus.HEALTHY: 0, HealthStatus.DEGRADED: 1, HealthStatus.UNHEALTHY: 2}
 
@@ -118,6 +121,11 @@ def _bundles(view: OperationsView) -> Iterator[Metric]:
     items = CounterMetricFamily(
         "ao_collector_items", "Records by what collecting them did", labels=["collector", "status"]
     )
+    refused = {head.asset: 0 for head in view.heads if head.asset.startswith("raw/")} | dict(view.refused)
+    known = {(total.asset, total.kind) for total in view.totals}
+    for head in view.heads:
+        if (head.asset, "revert") not in known:
+            bundles.add_metric([head.asset, "revert"], 0)  # A counter that appears with 1 shows no increase.
     for total in view.totals:
         bundles.add_metric([total.asset, total.kind], total.bundles)
         changed = {"inserted": total.rows_inserted, "updated": total.rows_updated, "deleted": total.rows_deleted}
@@ -126,7 +134,7 @@ def _bundles(view: OperationsView) -> Iterator[Metric]:
             rows.add_metric([total.asset, total.kind, operation], count)
             if layer == "raw" and total.kind == "materialize":
                 items.add_metric([name, operation], count)
-    for asset, count in sorted(view.refused.items()):
+    for asset, count in sorted(refused.items()):
         items.add_metric([asset.partition("/")[2], "quarantined"], count)
     yield bundles
     yield rows
@@ -141,7 +149,8 @@ def _deliveries(view: OperationsView) -> Iterator[Metric]:
         "ao_notification_outbox", "Notification deliveries still to be made", labels=["channel"]
     )
     depth = {channel: 0 for channel, _ in view.deliveries}
-    for (channel, status), count in sorted(view.deliveries.items()):
+    final = {(channel, status): 0 for channel in depth for status in FINAL_STATUSES}
+    for (channel, status), count in sorted((final | dict(view.deliveries)).items()):
         if status == WAITING_STATUS:
             depth[channel] += count
         else:

@@ -1,0 +1,152 @@
+"""Alert rules, units and the hang check: right by their own tools, and in step with the code."""
+
+from __future__ import annotations
+
+import configparser
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ao_pipeline.clock import to_micros
+from ao_pipeline.exporter.metrics import Scrape, render
+from ao_pipeline.observability.health import assess
+from ao_pipeline.observability.view import AssetHead, BundleTotals, DagsterFigures, OpenCycle, OperationsView
+from ao_pipeline_tests.exporter.exporter_stage import FIRST, NOW
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+PROMETHEUS = DEPLOY / "prometheus"
+SYSTEMD = DEPLOY / "systemd"
+RULES = [rule for group in yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"] for rule in group["rules"]]
+
+FULL = OperationsView(
+    heads=(AssetHead("raw/asana_tasks", FIRST.key, FIRST.key, 1, 1, "materialize", 0),),
+    last_completed=FIRST.key,
+    last_successful=FIRST.key,
+    open_cycles=(OpenCycle(FIRST.key, "run-1", to_micros(NOW)),),
+    totals=(BundleTotals("raw/asana_tasks", "materialize", 1, 1, 0, 0),),
+    deliveries={("chat_webhook", "pending"): 1},
+    breakers={"raw/asana_tasks": "open"},
+    quarantined={"raw/asana_tasks": 1},
+    db_size_bytes={"state": 1},
+)
+
+
+def rendered() -> str:
+    dagster = DagsterFigures({"SENSOR": NOW}, {"queued": 1}, NOW - timedelta(minutes=1), NOW, 1)
+    health = assess(FULL, now=NOW, started_at=NOW, cadence_minutes={}, dagster=dagster)
+    return render(Scrape(health, NOW, 0.01, FULL, dagster, 0)).decode()
+
+
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check", "rules", "alerts.yml"],
+        ["check", "config", "prometheus.yml"],
+        ["test", "rules", "alerts_test.yml"],
+    ],
+)
+def test_prometheus_own_tool_accepts_the_rules(command: list[str]) -> None:
+    done = subprocess.run(["promtool", *command], cwd=PROMETHEUS, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
+def test_prometheus_own_tool_finds_no_fault_in_the_metrics() -> None:
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=rendered(), capture_output=True, text=True, timeout=60
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
+def test_an_alert_has_its_entry_and_uses_metrics_that_exist(rule: dict[str, object]) -> None:
+    exported = set(re.findall(r"^(ao_\w+)", rendered(), re.MULTILINE))
+    used = set(re.findall(r"\bao_\w+", str(rule["expr"])))
+    path, _, anchor = str(rule["annotations"]["runbook_url"]).partition("#")  # type: ignore[index]
+    headings = re.findall(r"^## (.+)$", (DEPLOY.parent / path).read_text(), re.MULTILINE)
+
+    assert used <= exported
+    assert anchor in [heading.lower() for heading in headings]
+    assert rule["alert"] in headings
+
+
+def test_no_entry_is_about_an_alert_that_does_not_exist() -> None:
+    headings = re.findall(r"^## (.+)$", (PROMETHEUS / "alerts.md").read_text(), re.MULTILINE)
+
+    assert sorted(headings) == sorted(rule["alert"] for rule in RULES)
+
+
+@pytest.mark.parametrize("name", ["code-server", "daemon", "webserver", "exporter"])
+def test_a_unit_restarts_its_process_whatever_its_exit(name: str) -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.read(SYSTEMD / f"ao-{name}.service")
+
+    assert unit["Service"]["Restart"] == "always"
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"
+    assert unit["Service"]["WorkingDirectory"] == "/opt/ao"
+
+
+@contextmanager
+def answering(health: object) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(health, separators=(",", ":")).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize(
+    ("age", "grpc", "restarted"),
+    [(20.5, "true", ""), (None, "true", ""), (500.2, "true", "ao-daemon"), (20.0, "false", "ao-code-server")],
+)
+def test_the_hang_check_restarts_after_three_failures(
+    tmp_path: Path, age: float | None, grpc: str, restarted: str
+) -> None:
+    (tmp_path / "systemctl").write_text('#!/bin/sh\necho "$@" >> "$(dirname "$0")/calls"\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    calls = tmp_path / "calls"
+    with answering({"status": "healthy", "daemon_heartbeat_age_seconds": age, "reasons": []}) as url:
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "HANG_CHECK_STATE": str(tmp_path / "state"),
+            "HANG_CHECK_SYSTEMCTL": str(tmp_path / "systemctl"),
+            "HANG_CHECK_EXPORTER": url,
+            "HANG_CHECK_WEBSERVER": url,
+            "HANG_CHECK_GRPC": grpc,
+        }
+        for _ in range(2):
+            subprocess.run([str(SYSTEMD / "hang-check.sh")], env=environment, check=True, timeout=30)
+        early = calls.exists()
+        subprocess.run([str(SYSTEMD / "hang-check.sh")], env=environment, check=True, timeout=30)
+
+    assert not early
+    assert (calls.read_text() if calls.exists() else "") == (f"restart {restarted}.service\n" if restarted else "")
