@@ -67,12 +67,14 @@ class TableSpec:
         key: Natural key columns, in storage order.
         columns: The other columns, in order of their introduction.
         row: What one row is, one line.
+        is_revertible: Whether an earlier state may be restored; a record of what left the house may not.
     """
 
     asset: str
     key: tuple[Column, ...]
     columns: tuple[Column, ...]
     row: str
+    is_revertible: bool = True
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.all_columns]

@@ -9,17 +9,14 @@ import pyarrow.compute as pc
 from ao_pipeline.adapters.state.inventory import ALL_SPECS
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.bundles.schema import TableSpec
-from ao_pipeline.collect.volume import DEFAULT_VOLUME_POLICY
+from ao_pipeline.defs import collapse
+from ao_pipeline.defs.jobs import IN_CYCLE_CHECKS
 from ao_pipeline.defs.links import REFERENCES, Reference
 from ao_pipeline.defs.resources import StateResource
 from ao_pipeline.defs.seam import every_bundle_has_its_event
 
 KEYS: Final = "keys_are_unique"
 CHAIN: Final = "bundle_chain_is_intact"
-VOLUME: Final = "row_count_has_not_collapsed"
-LOOK_BACK_BUNDLES: Final = 20
-"""Bundles whose row counts say what is usual: five hours of cycles."""
-
 SHOWN_CULPRITS: Final = 5
 
 _Result = tuple[bool, dict[str, Any]]
@@ -44,17 +41,6 @@ def bundle_chain_is_intact(store: StateStore, spec: TableSpec) -> _Result:
     return not findings, {"findings": len(findings), "first": shown or "none"}
 
 
-def row_count_has_not_collapsed(store: StateStore, spec: TableSpec) -> _Result:
-    """Tell whether the table has at least half of the rows that it recently had."""
-    headers = store.bundles(asset=spec.asset, limit=LOOK_BACK_BUNDLES)
-    if not headers:
-        return False, {"rows": 0, "recent_most": 0, "reason": "never materialized"}
-    rows, most = headers[0].row_count_after, max(header.row_count_after for header in headers)
-    policy = DEFAULT_VOLUME_POLICY
-    collapsed = most >= policy.min_stored_rows and rows < policy.min_ratio * most
-    return not collapsed, {"rows": rows, "recent_most": most}
-
-
 def references_resolve(store: StateStore, reference: Reference) -> _Result:
     """Tell whether every value that is there is also a key of the table that it names."""
     values = pc.drop_null(store.read(reference.table.asset).column(reference.column)).unique()
@@ -70,7 +56,7 @@ def references_resolve(store: StateStore, reference: Reference) -> _Result:
 _RULES: Final[dict[str, Callable[[StateStore, TableSpec], _Result]]] = {
     KEYS: keys_are_unique,
     CHAIN: bundle_chain_is_intact,
-    VOLUME: row_count_has_not_collapsed,
+    collapse.NAME: collapse.measure_collapse,
 }
 
 
@@ -87,6 +73,7 @@ def _declare(stage: str, specs: Sequence[TableSpec]) -> dg.AssetChecksDefinition
             *((name, (rule.__doc__ or "").strip()) for name, rule in _RULES.items()),
             *((name, f"{ref.column} names a row of {ref.target.asset}.") for name, ref in _references_of(spec).items()),
         ]
+        if dg.AssetCheckKey(key, name) not in IN_CYCLE_CHECKS
     ]
 
     @dg.multi_asset_check(name=f"{stage}_checks", specs=check_specs, can_subset=True)

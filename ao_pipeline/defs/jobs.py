@@ -17,14 +17,23 @@ CYCLE_JOB_NAME: Final = "cycle"
 CHECKS_JOB_NAME: Final = "checks"
 
 GATE_CHECK: Final = dg.AssetCheckKey(dg.AssetKey(["norm", "gates"]), "no_blocking_gate_failed")
-"""The one check inside a cycle: it stops truth when links contradict the tables."""
+"""Stops truth when links contradict the tables."""
+
+IN_CYCLE_CHECKS: Final = frozenset(
+    {
+        GATE_CHECK,
+        dg.AssetCheckKey(dg.AssetKey(["truth", "client_health"]), "row_count_has_not_collapsed"),
+        dg.AssetCheckKey(dg.AssetKey(["truth", "commitments"]), "row_count_has_not_collapsed"),
+    }
+)
+"""The blocking checks, part of every cycle; few, because each costs as much event log as half a step (ADR 5)."""
 
 CYCLE_LANE: Final = {"ao/lane": "cycle"}
 """Runs with this tag execute one at a time; see the concurrency limits in `dagster.yaml`."""
 
 cycle_job: Final = dg.define_asset_job(
     CYCLE_JOB_NAME,
-    selection=dg.AssetSelection.all().without_checks() | dg.AssetSelection.checks(GATE_CHECK),
+    selection=dg.AssetSelection.all().without_checks() | dg.AssetSelection.checks(*IN_CYCLE_CHECKS),
     description="Collect, normalize, truth, snapshot, notify: one cycle in one run.",
     tags=CYCLE_LANE,
     executor_def=dg.in_process_executor,
@@ -47,14 +56,14 @@ def cycle_request(first: Cycle, last: Cycle, *, purpose: str, run_key: str | Non
         run_key=run_key,
         partition_key=last.key if first == last else None,
         asset_selection=[*selection, dg.AssetKey(["ops", "cycle_report"])],
-        asset_check_keys=gate_checks(selection),
+        asset_check_keys=in_cycle_checks(selection),
         tags=run_tags,
     )
 
 
-def gate_checks(selection: Sequence[dg.AssetKey]) -> list[dg.AssetCheckKey]:
+def in_cycle_checks(selection: Sequence[dg.AssetKey]) -> list[dg.AssetCheckKey]:
     """Return the checks that go with a selection. Named, because selecting assets alone selects all their checks."""
-    return [GATE_CHECK] if GATE_CHECK.asset_key in selection else []
+    return sorted((check for check in IN_CYCLE_CHECKS if check.asset_key in selection), key=str)
 
 
 @dg.schedule(

@@ -87,7 +87,6 @@ def managed_asset(
     facts: FactsRule | None = None,
     cadence_minutes: int = CYCLE_MINUTES,
     is_skippable: bool = True,
-    is_revertible: bool = True,
     prepare: PrepareRule | None = None,
     blocking_checks: Mapping[str, CheckRule] | None = None,
     pool: str | None = None,
@@ -103,7 +102,6 @@ def managed_asset(
         facts: Inputs that are not tables.
         cadence_minutes: How often it is due; freshness derives from it.
         is_skippable: Whether equal inputs may skip the computation (collectors never: the world is their input).
-        is_revertible: Whether an earlier cycle can be restored; what left the house cannot be taken back.
         prepare: See `PrepareRule`.
         blocking_checks: Checks after the commit, by name; one that fails stops what reads this table.
         pool: Dagster pool that bounds concurrent steps.
@@ -146,9 +144,7 @@ def managed_asset(
                 first, last = cycles_of(context)
                 work = Work(state.store, state.settings, spec, first, last, root_run_id(context), read_specs)
                 with mapped_failures():
-                    computation = _Computation(
-                        rule, facts, code_version, depends_on_day, is_skippable, is_revertible, prepare
-                    )
+                    computation = _Computation(rule, facts, code_version, depends_on_day, is_skippable, prepare)
                     receipt = _materialize(context, work, computation)
                     return materialize_result(receipt, [_evaluate(work, name, check) for name, check in checks.items()])
 
@@ -172,7 +168,7 @@ def freshness(cadence_minutes: int) -> dg.FreshnessPolicy:
 
 def root_run_id(context: dg.AssetExecutionContext) -> str:
     """Return the id that every retry of this run shares."""
-    return context.run.root_run_id or context.run_id
+    return context.run.root_run_id or context.run.run_id
 
 
 @dataclass(frozen=True)
@@ -182,36 +178,35 @@ class _Computation:
     code_version: str
     depends_on_day: bool
     is_skippable: bool
-    is_revertible: bool
     prepare: PrepareRule | None
 
 
 def _materialize(context: dg.AssetExecutionContext, work: Work, computation: _Computation) -> Receipt:
-    purpose = context.run_tags.get(tags.PURPOSE, "")
+    purpose = context.run.tags.get(tags.PURPOSE, "")
     is_earlier = work.head is not None and work.cycle.key < work.head.computed_cycle
-    if purpose == "revert" or (is_earlier and (purpose != "recompute" or not computation.is_revertible)):
-        if not computation.is_revertible:
+    if purpose == "revert" or (is_earlier and (purpose != "recompute" or not work.spec.is_revertible)):
+        if not work.spec.is_revertible:
             raise PermanentError(f"{work.spec.asset} cannot return to {work.cycle}: what was sent cannot be taken back")
         return _restore(context, work)
     return _compute(context, work, computation)
 
 
 def _restore(context: dg.AssetExecutionContext, work: Work) -> Receipt:
-    reason = context.run_tags.get(tags.REASON, f"partition {work.cycle} was materialized again")
-    actor = context.run_tags.get(tags.ACTOR, "dagster")
+    reason = context.run.tags.get(tags.REASON, f"partition {work.cycle} was materialized again")
+    actor = context.run.tags.get(tags.ACTOR, "dagster")
     receipt = work.store.revert(
         Intent(
             spec=work.spec,
             cycle=work.cycle,
             first_cycle=work.first_cycle,
             name=f"revert:{work.run_id}",
-            run_id=context.run_id,
+            run_id=context.run.run_id,
             attempt=context.retry_number + 1,
             actor=actor,
             reason=reason,
         )
     )
-    if context.run_tags.get(tags.HOLD) == "true":
+    if context.run.tags.get(tags.HOLD) == "true":
         work.store.hold(work.spec.asset, reason=reason, actor=actor)
     header = receipt.header
     context.log.info(
@@ -257,10 +252,10 @@ def _intent(
         cycle=work.cycle,
         first_cycle=work.first_cycle,
         name=name,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         attempt=context.retry_number + 1,
         code_version=computation.code_version,
-        reason=context.run_tags.get(tags.REASON, ""),
+        reason=context.run.tags.get(tags.REASON, ""),
         inputs=inputs,
     )
 

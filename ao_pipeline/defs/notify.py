@@ -37,7 +37,6 @@ def _plan(work: Work, commit: CommitStep) -> None:
     code_version=f"{PLAN_VERSION}+{OUTBOX_VERSION}",
     kinds={"webhook"},
     is_skippable=False,
-    is_revertible=False,
     prepare=_plan,
 )
 def notify_deliveries(work: Work) -> Change:

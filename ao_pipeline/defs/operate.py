@@ -14,7 +14,7 @@ from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.bundles.header import BundleHeader
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
-from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_request, gate_checks
+from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_request, in_cycle_checks
 from ao_pipeline.defs.location import build_definitions
 from ao_pipeline.defs.operations import close_cycle
 from ao_pipeline.defs.sensors import skipped_assets
@@ -175,7 +175,7 @@ def _execute(
         .resolve_job_def(job)
         .get_subset(
             asset_selection=frozenset(assets),
-            asset_check_selection=frozenset(gate_checks(assets)),
+            asset_check_selection=frozenset(in_cycle_checks(assets)),
         )
     )
     return selected.execute_in_process(

@@ -116,7 +116,7 @@ with one_run_for_a_range() as range_policy:
         """The cycle's record: its status as a function of what was written, what is missing, and time by stage."""
         first, last = cycles_of(context)
         with mapped_failures():
-            report = close_cycle(state.store, state.settings, first=first, last=last, run_id=context.run_id)
+            report = close_cycle(state.store, state.settings, first=first, last=last, run_id=context.run.run_id)
         return dg.MaterializeResult(
             metadata={
                 "ao/status": report["status"],

@@ -13,7 +13,7 @@ from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
-from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, CYCLE_LANE, GATE_CHECK, cycle_job, cycle_request, gate_checks
+from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, CYCLE_LANE, GATE_CHECK, cycle_job, cycle_request, in_cycle_checks
 from ao_pipeline.defs.operations import close_cycle
 from ao_pipeline.defs.seam import report_lost_events
 from ao_pipeline.resilience.catch_up import plan_catch_up
@@ -94,7 +94,7 @@ def follow_up(context: dg.RunFailureSensorContext) -> list[dg.RunRequest] | dg.S
             run_key=request.run_key,
             partition_key=request.partition_key,
             asset_selection=skipped,
-            asset_check_keys=gate_checks(skipped),
+            asset_check_keys=in_cycle_checks(skipped),
             tags=request.tags,
         ),
     ]

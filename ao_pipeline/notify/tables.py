@@ -9,6 +9,7 @@ from ao_pipeline.bundles.schema import TableSpec, day, instant, integer, text
 NOTIFY_DELIVERIES: Final = TableSpec(
     asset="notify/deliveries",
     row="one message to one channel",
+    is_revertible=False,
     key=(text("idempotency_key", "hash of kind, entity, org-local day and channel: planning twice gives one message"),),
     columns=(
         text(
