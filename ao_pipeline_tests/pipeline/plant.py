@@ -56,7 +56,6 @@ class Plant:
         if assets:
             definition = definition.get_subset(
                 asset_selection=frozenset(dg.AssetKey(asset.split("/")) for asset in assets),
-                asset_check_selection=frozenset(),
             )
         return definition.execute_in_process(
             instance=self.instance,
@@ -113,6 +112,17 @@ class Plant:
 def errors_of(outcome: CycleOutcome) -> dict[str, str]:
     """Return the error of each failed asset."""
     return {item.asset: item.note for item in outcome.assets if item.status == "failed"}
+
+
+def errors_in(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """Return the last error's text of each failed step, by asset."""
+    found: dict[str, str] = {}
+    for event in result.all_events:
+        if event.event_type == dg.DagsterEventType.STEP_FAILURE and event.step_key:
+            failure = event.step_failure_data.user_failure_data
+            text = failure.description if failure else str(event.step_failure_data.error)
+            found[event.step_key.replace("__", "/")] = text or ""
+    return found
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
