@@ -165,13 +165,3 @@ def _plain(value: object) -> str:
     if callable(text):
         return str(text())
     return str(value)[:200] if isinstance(value, PurePath | UUID) else f"<{type(value).__name__}>"
-
-
-def cycle_logger(stream: TextIO) -> structlog.typing.FilteringBoundLogger:
-    """Return a logger that writes JSON lines to `stream` alone, whatever this process logs elsewhere."""
-    logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
-        structlog.WriteLogger(stream),
-        processors=[structlog.processors.add_log_level, _add_timestamp, redact, _render],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    )
-    return logger

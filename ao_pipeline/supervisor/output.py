@@ -19,9 +19,7 @@ MAX_LINE_BYTES: Final = 64 << 10
 SHOWN_PER_MINUTE: Final = 10
 """Lines of one process that reach the terminal in a minute; the file has them all."""
 
-_IMPORTANT: Final = re.compile(
-    r'\b(ERROR|CRITICAL|FATAL|Traceback)\b|"level(name)?":\s*"(error|critical)"', re.IGNORECASE
-)
+_IMPORTANT: Final = re.compile(r'\b(ERROR|CRITICAL|FATAL|Traceback)\b|"level(name)?": *"(?i:error|critical)"')
 
 
 class LogFile:
