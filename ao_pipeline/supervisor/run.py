@@ -46,7 +46,8 @@ def run_supervised(
 
     Args:
         settings: Deployment settings; the processes read the same environment.
-        stop: Ends the engine when set; by default SIGINT, SIGTERM and SIGHUP do. A second signal kills at once.
+        stop: Ends the engine when set; by default SIGINT, SIGTERM and SIGHUP do. A second signal ends this process at once
+            and leaves the rest to its watchdog.
         on_event: Gets every event's name and fields; by default they are printed.
         specs: What to run instead of the engine's own processes.
 
