@@ -48,6 +48,8 @@ CADENCE: Final = Cadence(
             "raw/chat_messages": 15,
             "raw/xero_contacts": 60,
             "raw/xero_invoices": 60,
+            "raw/xero_payments": 60,
+            "raw/xero_credit_notes": 60,
         }
     )
 )

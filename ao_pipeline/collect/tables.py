@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ao_pipeline.bundles.schema import TableSpec, boolean, day, instant, integer, json, text
+from ao_pipeline.bundles.schema import TableSpec, boolean, day, decimal, instant, integer, json, text
 
 RAW_ASANA_USERS: Final = TableSpec(
     asset="raw/asana_users",
@@ -86,7 +86,10 @@ RAW_CALENDAR_EVENTS: Final = TableSpec(
         day("end_on", "day after the last; all-day events only"),
         text("time_zone"),
         text("organizer_email"),
-        json("attendees_json", "list of {email, display_name, response_status, is_organizer, is_optional}, sorted by email"),
+        json(
+            "attendees_json",
+            "list of {email, display_name, response_status, is_organizer, is_optional}, sorted by email",
+        ),
         text("recurring_event_id", "master's id on exceptions"),
         json("recurrence_json", "list of RFC 5545 lines on masters"),
         text("event_type", "default | focusTime | outOfOffice | …, an open enum"),
@@ -155,7 +158,51 @@ RAW_XERO_INVOICES: Final = TableSpec(
         integer("amount_paid_minor", "minor units of currency"),
         integer("amount_credited_minor", "minor units of currency"),
         day("fully_paid_on"),
-        json("lines_json", "list of {line_id, description, quantity, unit_amount, line_amount, account_code}, amounts as decimal text"),
+        json(
+            "lines_json",
+            "list of {line_id, description, quantity, unit_amount, line_amount, account_code}, amounts as decimal text",
+        ),
+        instant("updated_at", "UpdatedDateUTC; not a watermark, see docs"),
+    ),
+)
+
+RAW_XERO_PAYMENTS: Final = TableSpec(
+    asset="raw/xero_payments",
+    row="one Xero payment of any type and status",
+    key=(text("payment_id"),),
+    columns=(
+        text("payment_type", "ACCRECPAYMENT (we were paid) | ACCPAYPAYMENT | …, an open enum"),
+        text("payment_status", "AUTHORISED | DELETED, an open enum"),
+        text("invoice_id", "NULL when it pays no invoice"),
+        text("invoice_number"),
+        text("credit_note_id", "NULL when it refunds no credit note"),
+        text("reference"),
+        day("paid_on"),
+        text("currency", "ISO 4217, of the document that it pays; NULL when the answer names none"),
+        integer("amount_minor", "minor units of currency; NULL without currency"),
+        decimal("amount", "as the vendor wrote it, exact"),
+        boolean("is_reconciled"),
+        instant("updated_at", "UpdatedDateUTC; not a watermark, see docs"),
+    ),
+)
+
+RAW_XERO_CREDIT_NOTES: Final = TableSpec(
+    asset="raw/xero_credit_notes",
+    row="one Xero credit note of any type and status",
+    key=(text("credit_note_id"),),
+    columns=(
+        text("credit_note_type", "ACCRECCREDIT (we owe) | ACCPAYCREDIT, an open enum"),
+        text("credit_note_status", "DRAFT | SUBMITTED | AUTHORISED | PAID | VOIDED | DELETED, an open enum"),
+        text("credit_note_number"),
+        text("reference"),
+        text("contact_id"),
+        text("contact_name"),
+        text("currency", "ISO 4217"),
+        day("issued_on"),
+        day("fully_paid_on"),
+        integer("total_minor", "minor units of currency"),
+        integer("remaining_credit_minor", "minor units of currency; not allocated yet"),
+        json("allocations_json", "list of {invoice_id, amount, allocated_on}, amounts as decimal text"),
         instant("updated_at", "UpdatedDateUTC; not a watermark, see docs"),
     ),
 )
@@ -170,4 +217,6 @@ RAW_TABLES: Final = (
     RAW_CHAT_MESSAGES,
     RAW_XERO_CONTACTS,
     RAW_XERO_INVOICES,
+    RAW_XERO_PAYMENTS,
+    RAW_XERO_CREDIT_NOTES,
 )

@@ -97,6 +97,35 @@ EXPECTED: dict[str, Callable[[str, dict[str, Any]], tuple[tuple[str, ...], dict[
             "contact_id": o["Contact"]["ContactID"],
         },
     ),
+    "raw/xero_payments": lambda _, o: (
+        (o["PaymentID"],),
+        {
+            "payment_status": o["Status"],
+            "invoice_id": o["Invoice"]["InvoiceID"],
+            "currency": o["Invoice"]["CurrencyCode"],
+            "amount_minor": minor({**o, "CurrencyCode": o["Invoice"]["CurrencyCode"]}, "Amount"),
+            "updated_at": xero_millis(o["UpdatedDateUTC"]),
+        },
+    ),
+    "raw/xero_credit_notes": lambda _, o: (
+        (o["CreditNoteID"],),
+        {
+            "credit_note_status": o["Status"],
+            "total_minor": minor(o, "Total"),
+            "remaining_credit_minor": minor(o, "RemainingCredit"),
+            "allocations_json": json.dumps(
+                [
+                    {
+                        "allocated_on": xero_millis(item["Date"]).date().isoformat(),
+                        "amount": f"{Decimal(str(item['Amount'])).normalize():f}",
+                        "invoice_id": item["Invoice"]["InvoiceID"],
+                    }
+                    for item in o["Allocations"]
+                ],
+                separators=(",", ":"),
+            ),
+        },
+    ),
 }
 
 

@@ -29,6 +29,8 @@ COLLECTORS: Final[Mapping[str, Collector]] = MappingProxyType(
         "raw/chat_messages": chat.collect_messages,
         "raw/xero_contacts": xero.collect_contacts,
         "raw/xero_invoices": xero.collect_invoices,
+        "raw/xero_payments": xero.collect_payments,
+        "raw/xero_credit_notes": xero.collect_credit_notes,
     }
 )
 

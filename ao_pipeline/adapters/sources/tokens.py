@@ -36,7 +36,7 @@ GOOGLE_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Read-only, and per source: a leaked token opens one of them."""
 
-XERO_SCOPES: Final = "accounting.invoices.read accounting.contacts.read"
+XERO_SCOPES: Final = "accounting.invoices.read accounting.payments.read accounting.contacts.read"
 """Applications made since March 2026 have these narrow scopes only."""
 
 

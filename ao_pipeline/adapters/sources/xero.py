@@ -1,4 +1,4 @@
-"""Xero contacts and invoices: pages in the order of change, since the server's time of the last collection.
+"""Xero contacts, invoices, payments, credit notes: pages in the order of change, since the server's time of the last collection.
 
 Xero deletes nothing that these listings hold: voided, deleted and archived are states of a row.
 """
@@ -20,9 +20,14 @@ from ao_pipeline.collect.batch import Batch, Record, Row
 from ao_pipeline.collect.contracts import xero as contracts
 from ao_pipeline.collect.contracts.contract import PageContract, RecordContract
 from ao_pipeline.collect.overlap import drop_seen, remember
-from ao_pipeline.collect.parse.xero import parse_contact, parse_invoice
+from ao_pipeline.collect.parse.xero import parse_contact, parse_credit_note, parse_invoice, parse_payment
 from ao_pipeline.collect.result import Collected, Drift
-from ao_pipeline.collect.tables import RAW_XERO_CONTACTS, RAW_XERO_INVOICES
+from ao_pipeline.collect.tables import (
+    RAW_XERO_CONTACTS,
+    RAW_XERO_CREDIT_NOTES,
+    RAW_XERO_INVOICES,
+    RAW_XERO_PAYMENTS,
+)
 from ao_pipeline.collect.values import BadValueError, xero_instant
 from ao_pipeline.errors import ContractError, TransientError
 
@@ -56,6 +61,17 @@ _CONTACTS: Final = _Listing(
 _INVOICES: Final = _Listing(
     RAW_XERO_INVOICES, contracts.INVOICES_PAGE, contracts.INVOICE, parse_invoice, "/Invoices", {}
 )
+_PAYMENTS: Final = _Listing(
+    RAW_XERO_PAYMENTS, contracts.PAYMENTS_PAGE, contracts.PAYMENT, parse_payment, "/Payments", {}
+)
+_CREDIT_NOTES: Final = _Listing(
+    RAW_XERO_CREDIT_NOTES,
+    contracts.CREDIT_NOTES_PAGE,
+    contracts.CREDIT_NOTE,
+    parse_credit_note,
+    "/CreditNotes",
+    {},
+)
 
 
 def collect_contacts(request: CollectionRequest) -> Collected:
@@ -66,6 +82,16 @@ def collect_contacts(request: CollectionRequest) -> Collected:
 def collect_invoices(request: CollectionRequest) -> Collected:
     """Collect `raw/xero_invoices` of any type and status."""
     return _collect(request, _INVOICES)
+
+
+def collect_payments(request: CollectionRequest) -> Collected:
+    """Collect `raw/xero_payments`; a payment that was taken back stays, with its status."""
+    return _collect(request, _PAYMENTS)
+
+
+def collect_credit_notes(request: CollectionRequest) -> Collected:
+    """Collect `raw/xero_credit_notes`."""
+    return _collect(request, _CREDIT_NOTES)
 
 
 def _collect(request: CollectionRequest, listing: _Listing) -> Collected:

@@ -1,6 +1,6 @@
-"""Xero accounting: contacts and invoices. Absent fields are usual, null is not.
+"""Xero accounting: contacts, invoices, payments, credit notes. Absent fields are usual, null is not.
 
-Source: Xero Accounting API 2.0, `GET /Contacts`, `/Invoices`; MIT description.
+Source: Xero Accounting API 2.0, `GET /Contacts`, `/Invoices`, `/Payments`, `/CreditNotes`; MIT description.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ def _page(operation: str, items: str, key: str) -> PageContract:
 
 CONTACTS_PAGE: Final = _page("xero.contacts.list", "Contacts", "ContactID")
 INVOICES_PAGE: Final = _page("xero.invoices.list", "Invoices", "InvoiceID")
+PAYMENTS_PAGE: Final = _page("xero.payments.list", "Payments", "PaymentID")
+CREDIT_NOTES_PAGE: Final = _page("xero.creditNotes.list", "CreditNotes", "CreditNoteID")
 
 CONTACT: Final = RecordContract(
     name="xero.contact",
@@ -178,4 +180,68 @@ INVOICE: Final = RecordContract(
         ),
         "Status": frozenset({"DRAFT", "SUBMITTED", "AUTHORISED", "PAID", "VOIDED", "DELETED"}),
     },
+)
+
+_DOCUMENT: Final = object_of(CurrencyCode=TEXT)
+PAYMENT: Final = RecordContract(
+    name="xero.payment",
+    key_field="PaymentID",
+    properties={
+        "PaymentType": TEXT,
+        "Status": TEXT,
+        "Invoice": object_of(InvoiceID=TEXT, InvoiceNumber=TEXT, CurrencyCode=TEXT),
+        "CreditNote": object_of(CreditNoteID=TEXT, CurrencyCode=TEXT),
+        "Prepayment": _DOCUMENT,
+        "Overpayment": _DOCUMENT,
+        "Reference": TEXT,
+        "Date": TEXT,
+        "DateString": TEXT,
+        "Amount": NUMBER,
+        "IsReconciled": BOOLEAN,
+        "UpdatedDateUTC": TEXT,
+    },
+    known_fields=frozenset(
+        [
+            "Account",
+            "BankAccountNumber",
+            "BankAmount",
+            "BatchPayment",
+            "BatchPaymentID",
+            "Code",
+            "CreditNoteNumber",
+            "CurrencyRate",
+            "Details",
+            "HasAccount",
+            "HasValidationErrors",
+            "InvoiceNumber",
+            "Particulars",
+            "StatusAttributeString",
+            "UpdatedDateUTCString",
+            "ValidationErrors",
+            "Warnings",
+        ]
+    ),
+    enums={"Status": frozenset({"AUTHORISED", "DELETED"})},
+)
+
+CREDIT_NOTE: Final = RecordContract(
+    name="xero.creditNote",
+    key_field="CreditNoteID",
+    properties={
+        "Type": TEXT,
+        "Status": TEXT,
+        "CreditNoteNumber": TEXT,
+        "Reference": TEXT,
+        "Contact": object_of(ContactID=TEXT, Name=TEXT),
+        "CurrencyCode": TEXT,
+        "Date": TEXT,
+        "DateString": TEXT,
+        "FullyPaidOnDate": TEXT,
+        "Total": NUMBER,
+        "RemainingCredit": NUMBER,
+        "Allocations": list_of(object_of(Invoice=object_of(InvoiceID=TEXT), Amount=NUMBER, Date=TEXT)),
+        "UpdatedDateUTC": TEXT,
+    },
+    known_fields=INVOICE.known_fields | {"AppliedAmount", "DueDate", "DueDateString", "LineItems"},
+    enums={"Type": frozenset({"ACCPAYCREDIT", "ACCRECCREDIT"}), "Status": INVOICE.enums["Status"]},
 )

@@ -2,7 +2,6 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
 
 revision = "0001"
 down_revision = None
@@ -67,14 +66,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_ao_bundle_figures",
         "ao_bundle",
-        [
-            "asset",
-            "kind",
-            "rows_inserted",
-            "rows_updated",
-            "rows_deleted",
-            "duration_ms",
-        ],
+        ["asset", "kind", "rows_inserted", "rows_updated", "rows_deleted", "duration_ms"],
         unique=False,
     )
     op.create_table(
@@ -97,10 +89,7 @@ def upgrade() -> None:
         comment="One row a cycle: open | success | degraded | failed | interrupted, and its report as JSON",
     )
     op.create_index(
-        "ix_ao_cycle_figures",
-        "ao_cycle",
-        ["status", "cycle", "opened_at_us", "closed_at_us"],
-        unique=False,
+        "ix_ao_cycle_figures", "ao_cycle", ["status", "cycle", "opened_at_us", "closed_at_us"], unique=False
     )
     op.create_table(
         "ao_hold",
@@ -170,29 +159,12 @@ def upgrade() -> None:
         sa.Column("contact_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("contact_name", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("currency", sa.Text(), autoincrement=False, nullable=True),
-        sa.Column(
-            "issued_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
-        sa.Column(
-            "due_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
-        sa.Column(
-            "paid_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
+        sa.Column("issued_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
+        sa.Column("due_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
+        sa.Column("paid_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
         sa.Column("status", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("total_minor", sa.BigInteger(), autoincrement=False, nullable=True),
-        sa.Column(
-            "amount_due_minor", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
+        sa.Column("amount_due_minor", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("days_overdue", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("aging_bucket", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("is_open_ar", sa.Boolean(), autoincrement=False, nullable=True),
@@ -206,17 +178,9 @@ def upgrade() -> None:
         sa.Column("calendar_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("event_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column(
-            "occurrence_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=False,
+            "occurrence_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=False
         ),
-        sa.Column(
-            "meeting_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=False,
-        ),
+        sa.Column("meeting_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=False),
         sa.Column("title", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("expansion", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("is_all_day", sa.Boolean(), autoincrement=False, nullable=True),
@@ -227,14 +191,10 @@ def upgrade() -> None:
         sa.Column("is_internal", sa.Boolean(), autoincrement=False, nullable=True),
         sa.Column("is_declined", sa.Boolean(), autoincrement=False, nullable=True),
         sa.Column("is_blocking", sa.Boolean(), autoincrement=False, nullable=True),
-        sa.Column(
-            "attendee_count", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
+        sa.Column("attendee_count", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("participants_json", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("organizer_email", sa.Text(), autoincrement=False, nullable=True),
-        sa.PrimaryKeyConstraint(
-            "calendar_id", "event_id", "occurrence_on", "meeting_on"
-        ),
+        sa.PrimaryKeyConstraint("calendar_id", "event_id", "occurrence_on", "meeting_on"),
         comment="the part of one meeting that falls on one org-local day, 7 days back to 14 days ahead",
     )
     op.create_table(
@@ -258,12 +218,7 @@ def upgrade() -> None:
             autoincrement=False,
             nullable=True,
         ),
-        sa.Column(
-            "sent_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
+        sa.Column("sent_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
         sa.Column("direction", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("from_email", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("from_name", sa.Text(), autoincrement=False, nullable=True),
@@ -273,18 +228,14 @@ def upgrade() -> None:
         sa.Column("body", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("content_hash", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("is_automated", sa.Boolean(), autoincrement=False, nullable=True),
-        sa.Column(
-            "requires_response", sa.Boolean(), autoincrement=False, nullable=True
-        ),
+        sa.Column("requires_response", sa.Boolean(), autoincrement=False, nullable=True),
         sa.Column(
             "response_due_at",
             sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql"),
             autoincrement=False,
             nullable=True,
         ),
-        sa.Column(
-            "attachment_count", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
+        sa.Column("attachment_count", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("is_unread", sa.Boolean(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("mailbox", "message_id"),
         comment="one mail in one mailbox; drafts, spam and trash left out",
@@ -309,18 +260,8 @@ def upgrade() -> None:
         sa.Column("engagement_type", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("health", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("owner_gid", sa.Text(), autoincrement=False, nullable=True),
-        sa.Column(
-            "due_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
-        sa.Column(
-            "created_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
+        sa.Column("due_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
+        sa.Column("created_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("project_id"),
         comment="one project",
     )
@@ -349,27 +290,10 @@ def upgrade() -> None:
         sa.Column("assignee_gid", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("lane_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("lane_rule", sa.Text(), autoincrement=False, nullable=True),
-        sa.Column(
-            "due_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
-        sa.Column(
-            "created_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
-        sa.Column(
-            "completed_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
-        sa.Column(
-            "estimated_minutes", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
+        sa.Column("due_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
+        sa.Column("created_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
+        sa.Column("completed_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
+        sa.Column("estimated_minutes", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("estimate_rule", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("is_urgent", sa.Boolean(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("task_id"),
@@ -381,12 +305,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("priority", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("entity", sa.Text(), autoincrement=False, nullable=True),
-        sa.Column(
-            "planned_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
+        sa.Column("planned_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
         sa.Column("title", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("body", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("channel", sa.Text(), autoincrement=False, nullable=True),
@@ -410,12 +329,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("is_archived", sa.Boolean(), autoincrement=False, nullable=True),
         sa.Column("owner_gid", sa.Text(), autoincrement=False, nullable=True),
-        sa.Column(
-            "due_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
+        sa.Column("due_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
         sa.Column("status_color", sa.Text(), autoincrement=False, nullable=True),
         sa.Column(
             "created_at",
@@ -445,12 +359,7 @@ def upgrade() -> None:
             autoincrement=False,
             nullable=True,
         ),
-        sa.Column(
-            "due_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
+        sa.Column("due_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
         sa.Column(
             "due_at",
             sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql"),
@@ -506,18 +415,8 @@ def upgrade() -> None:
             autoincrement=False,
             nullable=True,
         ),
-        sa.Column(
-            "start_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
-        sa.Column(
-            "end_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
+        sa.Column("start_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
+        sa.Column("end_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
         sa.Column("time_zone", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("organizer_email", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("attendees_json", sa.Text(), autoincrement=False, nullable=True),
@@ -613,9 +512,7 @@ def upgrade() -> None:
         sa.Column("is_customer", sa.Boolean(), autoincrement=False, nullable=True),
         sa.Column("is_supplier", sa.Boolean(), autoincrement=False, nullable=True),
         sa.Column("default_currency", sa.Text(), autoincrement=False, nullable=True),
-        sa.Column(
-            "merged_to_contact_id", sa.Text(), autoincrement=False, nullable=True
-        ),
+        sa.Column("merged_to_contact_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column(
             "updated_at",
             sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql"),
@@ -624,6 +521,30 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("contact_id"),
         comment="one Xero contact",
+    )
+    op.create_table(
+        "raw_xero_credit_notes",
+        sa.Column("credit_note_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("credit_note_type", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("credit_note_status", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("credit_note_number", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("reference", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("contact_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("contact_name", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("currency", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("issued_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
+        sa.Column("fully_paid_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
+        sa.Column("total_minor", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("remaining_credit_minor", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("allocations_json", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column(
+            "updated_at",
+            sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql"),
+            autoincrement=False,
+            nullable=True,
+        ),
+        sa.PrimaryKeyConstraint("credit_note_id"),
+        comment="one Xero credit note of any type and status",
     )
     op.create_table(
         "raw_xero_invoices",
@@ -635,34 +556,13 @@ def upgrade() -> None:
         sa.Column("contact_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("contact_name", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("currency", sa.Text(), autoincrement=False, nullable=True),
-        sa.Column(
-            "issued_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
-        sa.Column(
-            "due_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
+        sa.Column("issued_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
+        sa.Column("due_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
         sa.Column("total_minor", sa.BigInteger(), autoincrement=False, nullable=True),
-        sa.Column(
-            "amount_due_minor", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
-        sa.Column(
-            "amount_paid_minor", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
-        sa.Column(
-            "amount_credited_minor", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
-        sa.Column(
-            "fully_paid_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
+        sa.Column("amount_due_minor", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("amount_paid_minor", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("amount_credited_minor", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("fully_paid_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
         sa.Column("lines_json", sa.Text(), autoincrement=False, nullable=True),
         sa.Column(
             "updated_at",
@@ -674,13 +574,34 @@ def upgrade() -> None:
         comment="one Xero invoice of any type and status",
     )
     op.create_table(
+        "raw_xero_payments",
+        sa.Column("payment_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("payment_type", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("payment_status", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("invoice_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("invoice_number", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("credit_note_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("reference", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("paid_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
+        sa.Column("currency", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("amount_minor", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("amount", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("is_reconciled", sa.Boolean(), autoincrement=False, nullable=True),
+        sa.Column(
+            "updated_at",
+            sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql"),
+            autoincrement=False,
+            nullable=True,
+        ),
+        sa.PrimaryKeyConstraint("payment_id"),
+        comment="one Xero payment of any type and status",
+    )
+    op.create_table(
         "ref_brands",
         sa.Column("brand_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("client_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("name", sa.Text(), autoincrement=False, nullable=True),
-        sa.Column(
-            "project_prefixes_json", sa.Text(), autoincrement=False, nullable=True
-        ),
+        sa.Column("project_prefixes_json", sa.Text(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("brand_id"),
         comment="one brand of a client",
     )
@@ -710,9 +631,7 @@ def upgrade() -> None:
         sa.Column("weekly_hours", sa.Double(), autoincrement=False, nullable=True),
         sa.Column("buffer_ratio", sa.Double(), autoincrement=False, nullable=True),
         sa.Column("keywords_json", sa.Text(), autoincrement=False, nullable=True),
-        sa.Column(
-            "project_keywords_json", sa.Text(), autoincrement=False, nullable=True
-        ),
+        sa.Column("project_keywords_json", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("priority", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("lane_id"),
         comment="one lane: a category of work with a capacity budget",
@@ -742,22 +661,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "truth_capacity",
-        sa.Column(
-            "capacity_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=False,
-        ),
+        sa.Column("capacity_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=False),
         sa.Column("lane_id", sa.Text(), autoincrement=False, nullable=False),
-        sa.Column(
-            "effective_minutes", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
-        sa.Column(
-            "protected_minutes", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
-        sa.Column(
-            "scheduled_minutes", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
+        sa.Column("effective_minutes", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("protected_minutes", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("scheduled_minutes", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("free_minutes", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("due_minutes", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("task_count", sa.BigInteger(), autoincrement=False, nullable=True),
@@ -777,31 +685,14 @@ def upgrade() -> None:
         sa.Column("is_at_risk", sa.Boolean(), autoincrement=False, nullable=True),
         sa.Column("delivery_score", sa.Double(), autoincrement=False, nullable=True),
         sa.Column("cash_score", sa.Double(), autoincrement=False, nullable=True),
-        sa.Column(
-            "responsiveness_score", sa.Double(), autoincrement=False, nullable=True
-        ),
+        sa.Column("responsiveness_score", sa.Double(), autoincrement=False, nullable=True),
         sa.Column("commitments_score", sa.Double(), autoincrement=False, nullable=True),
-        sa.Column(
-            "open_task_count", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
-        sa.Column(
-            "overdue_task_count", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
-        sa.Column(
-            "missed_response_count", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
-        sa.Column(
-            "waiting_thread_count", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
-        sa.Column(
-            "overdue_commitment_count",
-            sa.BigInteger(),
-            autoincrement=False,
-            nullable=True,
-        ),
-        sa.Column(
-            "severe_invoice_count", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
+        sa.Column("open_task_count", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("overdue_task_count", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("missed_response_count", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("waiting_thread_count", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("overdue_commitment_count", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("severe_invoice_count", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("client_id"),
         comment="one active client",
     )
@@ -817,18 +708,8 @@ def upgrade() -> None:
         sa.Column("owner", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("target", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("is_ours", sa.Boolean(), autoincrement=False, nullable=True),
-        sa.Column(
-            "said_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
-        sa.Column(
-            "deadline_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
+        sa.Column("said_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
+        sa.Column("deadline_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
         sa.Column("confidence", sa.Double(), autoincrement=False, nullable=True),
         sa.Column("status", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("task_id", sa.Text(), autoincrement=False, nullable=True),
@@ -837,12 +718,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "truth_time_blocks",
-        sa.Column(
-            "block_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=False,
-        ),
+        sa.Column("block_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=False),
         sa.Column("lane_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("start_minute", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("end_minute", sa.BigInteger(), autoincrement=False, nullable=True),
@@ -851,15 +727,8 @@ def upgrade() -> None:
         sa.Column("task_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("member_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("task_minutes", sa.BigInteger(), autoincrement=False, nullable=True),
-        sa.Column(
-            "overflow_minutes", sa.BigInteger(), autoincrement=False, nullable=True
-        ),
-        sa.Column(
-            "task_due_on",
-            sa.Text().with_variant(sa.Date(), "postgresql"),
-            autoincrement=False,
-            nullable=True,
-        ),
+        sa.Column("overflow_minutes", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("task_due_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("block_on", "lane_id", "start_minute"),
         comment="one slot of one lane on one day, today to 13 days ahead",
     )
