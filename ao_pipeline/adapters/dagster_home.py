@@ -23,7 +23,9 @@ def prepare_dagster_home(settings: Settings) -> Path:
     if settings.dagster_home is not None:
         given = settings.dagster_home
         if not given.is_absolute() or not (given / "dagster.yaml").is_file():
-            raise ConfigError(f"DAGSTER_HOME={given} must be an absolute folder that holds a dagster.yaml; unset it to use the default")
+            raise ConfigError(
+                f"DAGSTER_HOME={given} must be an absolute folder that holds a dagster.yaml; unset it to use the default"
+            )
         return given
     template = (PROJECT_DIR / "dagster.yaml").read_text(encoding="utf-8")
     home = settings.data_path / "dagster_home"

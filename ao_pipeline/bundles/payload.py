@@ -25,7 +25,9 @@ DELETE: Final = 3
 _BEFORE: Final = "before."
 _AFTER: Final = "after."
 _FORMAT: Final = b"ao-payload-1"
-ZSTD_LEVEL: Final = 3
+ZSTD_LEVEL: Final = 1
+"""Level 3 takes three times as long and saves one byte in twenty (measured on 1,100 rows with 500-byte notes)."""
+
 MAX_PAYLOAD_BYTES: Final = 8 << 30
 """Refuse to unpack more: a damaged length must not take the machine's memory."""
 
@@ -34,8 +36,8 @@ def encode(spec: TableSpec, changes: ChangeSet) -> bytes:
     """Return the payload of `changes`; empty bytes when nothing changed."""
     if not changes.count:
         return b""
-    before = pa.concat_tables([_nulls(spec, len(changes.inserted)), changes.updated_before.table, changes.deleted.table])
-    after = pa.concat_tables([changes.inserted.table, changes.updated_after.table, _nulls(spec, len(changes.deleted))])
+    before = pa.concat_tables([_nulls(spec, len(changes.inserted)), changes.updated_before.table, changes.deleted.table]).combine_chunks()
+    after = pa.concat_tables([changes.inserted.table, changes.updated_after.table, _nulls(spec, len(changes.deleted))]).combine_chunks()
     sizes = [len(changes.inserted), len(changes.updated_after), len(changes.deleted)]
     operations = np.repeat(np.array([INSERT, UPDATE, DELETE], dtype=np.int8), sizes)
     changed = np.zeros(changes.count, dtype=np.uint64)

@@ -99,11 +99,40 @@ RAW_CALENDAR_EVENTS: Final = TableSpec(
     ),
 )
 
+RAW_CALENDAR_CALENDARS: Final = TableSpec(
+    asset="raw/calendar_calendars",
+    row="one calendar in the subject's list, hidden ones included",
+    key=(text("calendar_id"),),
+    columns=(
+        text("summary", "the subject's own name for it where there is one"),
+        text("description"),
+        text("time_zone"),
+        text("access_role", "freeBusyReader | reader | writer | owner, an open enum"),
+        boolean("is_primary"),
+        boolean("is_selected"),
+        boolean("is_hidden"),
+    ),
+)
+
 RAW_CHAT_SPACES: Final = TableSpec(
     asset="raw/chat_spaces",
     row="one Google Chat space that the caller is a member of",
     key=(text("space_name", "spaces/…"),),
     columns=(text("display_name"), text("space_type"), text("threading_state"), instant("created_at")),
+)
+
+RAW_CHAT_MEMBERS: Final = TableSpec(
+    asset="raw/chat_members",
+    row="one person, group or application in one space",
+    key=(text("membership_name", "spaces/…/members/…"),),
+    columns=(
+        text("space_name"),
+        text("member_name", "users/… or groups/…"),
+        text("member_type", "HUMAN | BOT | GROUP, an open enum"),
+        text("role", "ROLE_MEMBER | ROLE_MANAGER | …, an open enum"),
+        text("state", "JOINED | INVITED | …, an open enum"),
+        instant("created_at"),
+    ),
 )
 
 RAW_CHAT_MESSAGES: Final = TableSpec(
@@ -212,8 +241,10 @@ RAW_TABLES: Final = (
     RAW_ASANA_PROJECTS,
     RAW_ASANA_TASKS,
     RAW_GMAIL_MESSAGES,
+    RAW_CALENDAR_CALENDARS,
     RAW_CALENDAR_EVENTS,
     RAW_CHAT_SPACES,
+    RAW_CHAT_MEMBERS,
     RAW_CHAT_MESSAGES,
     RAW_XERO_CONTACTS,
     RAW_XERO_INVOICES,

@@ -27,6 +27,9 @@ _LIVE: Final = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
+MAX_ATTEMPTS: Final = 6
+"""Runs for one cycle, retries and follow-ups included, before catching up waits for the next cycle: nothing retries for ever."""
+
 _RANGE_START: Final = "dagster/asset_partition_range_start"
 
 
@@ -45,6 +48,8 @@ def catch_up(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReas
     if missed is None:
         return dg.SkipReason("no cycle was missed")
     attempt = context.instance.get_runs_count(dg.RunsFilter(tags={tags.CYCLE: missed.last.key})) + 1
+    if attempt > MAX_ATTEMPTS:
+        return dg.SkipReason(f"{attempt - 1} runs could not open cycle {missed.last}; it is asked for again with the next one")
     return cycle_request(
         missed.first,
         missed.last,

@@ -61,7 +61,9 @@ def judge_cycle(
         status = CycleStatus.SUCCESS
     stages: dict[str, dict[str, Any]] = {}
     for asset in due:
-        stage = stages.setdefault(asset.split("/", 1)[0], {"status": "success", "items": 0, "duration_ms": 0, "missing": 0})
+        stage = stages.setdefault(
+            asset.split("/", 1)[0], {"status": "success", "items": 0, "duration_ms": 0, "missing": 0}
+        )
         found = written.get(asset)
         if found is None:
             stage["missing"] += 1

@@ -6,14 +6,26 @@ from typing import Any, Final
 
 from ao_pipeline.clock import from_micros, to_iso
 from ao_pipeline.sandbox.world import ledger, tasks
-from ao_pipeline.sandbox.world.chats import build_chat_message, chat_collection, chat_time, deleted_message
+from ao_pipeline.sandbox.world.chats import build_chat_message, chat_collection, chat_time, deleted_message, membership
 from ao_pipeline.sandbox.world.draw import Draw
 from ao_pipeline.sandbox.world.mails import Person, build_message, mail_collection
 from ao_pipeline.sandbox.world.meetings import event_collection, event_tombstone
 from ao_pipeline.sandbox.world.records import Json, Record
 from ao_pipeline.sandbox.world.world import World
 
-KINDS: Final = ("task", "project", "user", "mail", "event", "message", "contact", "invoice", "payment")
+KINDS: Final = (
+    "task",
+    "project",
+    "user",
+    "mail",
+    "event",
+    "message",
+    "contact",
+    "invoice",
+    "payment",
+    "calendar",
+    "member",
+)
 _COLLECTIONS: Final = {
     "task": "tasks",
     "project": "projects",
@@ -21,6 +33,8 @@ _COLLECTIONS: Final = {
     "contact": "contacts",
     "invoice": "invoices",
     "payment": "payments",
+    "calendar": "calendars",
+    "member": "memberships",
 }
 _VENDOR_HAS_NO_DELETE: Final[dict[str, Json]] = {
     "invoice": {"Status": "DELETED", "AmountDue": 0.0},
@@ -125,6 +139,11 @@ def _create(world: World, kind: str, collection: str, fields: Json, *, number: i
             **build_chat_message(name, place, agency.chatters[0], str(fields.get("text", "test")), now),
             **fields,
         }
+    if kind == "calendar":
+        raise ValueError("a calendar cannot be created here: it has events of its own from the beginning")
+    if kind == "member":
+        made = membership(str(fields.pop("space", agency.spaces[0][0])), f"users/{105 * 10**18 + number}")
+        return made["name"], {**made, "createTime": chat_time(now), **fields}
     if kind == "event":
         return _create_event(world, draw, fields)
     return _create_document(world, draw, kind, fields, number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -65,6 +66,17 @@ class Plant:
             tags={name.replace("__", "/"): value for name, value in tags.items()},
         )
 
+    def execute_tagged(self, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
+        """Run the whole cycle job with these run tags: how a range of partitions is asked for."""
+        job = build_definitions().resolve_job_def("cycle")
+        return job.execute_in_process(instance=self.instance, run_config=QUIET, raise_on_error=False, tags=tags)
+
+    @contextmanager
+    def with_environment(self, **variables: str) -> Iterator[Plant]:
+        """Yield the same pipeline under other settings."""
+        with environment(**variables) as settings:
+            yield replace(self, settings=settings)
+
     @contextmanager
     def store(self) -> Iterator[StateStore]:
         """Open the state store."""
@@ -89,6 +101,12 @@ class Plant:
         """Return everything that verification of every asset complains of."""
         with self.store() as store:
             return [f"{asset}: {found.problem}" for asset in store.heads() for found in store.verify(asset)]
+
+    def trust(self) -> dict[str, Any]:
+        """Return the snapshot's trust strip."""
+        bodies = {row["section"]: row["body_json"] for row in self.table("snapshot/agency").to_pylist()}
+        strip: dict[str, Any] = json.loads(bodies["trust"])
+        return strip
 
     def report(self, cycle: Cycle) -> dict[str, Any]:
         """Return a cycle's recorded report, with its status."""

@@ -35,6 +35,7 @@ CREATED = {
     "mail": ("raw_gmail_messages", {"snippet": "hello"}),
     "event": ("raw_calendar_events", {"summary": "Standup"}),
     "message": ("raw_chat_messages", {"text": "hi"}),
+    "member": ("raw_chat_members", {"role": "ROLE_MANAGER"}),
     "contact": ("raw_xero_contacts", {"Name": "Somebody FZE"}),
     "invoice": ("raw_xero_invoices", {"InvoiceNumber": "INV-X"}),
     "payment": ("raw_xero_payments", {"Reference": "late"}),

@@ -19,7 +19,13 @@ from ao_pipeline.collect.volume import VolumeDropError
 from ao_pipeline.errors import AuthError, ContractError, TransientError, UnknownNameError
 from ao_pipeline_tests.sources.source_engine import SPECS, START, Engine, FakeTime
 
-FULL_EACH_TIME = {"raw/asana_users", "raw/asana_projects", "raw/chat_spaces"}
+FULL_EACH_TIME = {
+    "raw/asana_users",
+    "raw/asana_projects",
+    "raw/calendar_calendars",
+    "raw/chat_members",
+    "raw/chat_spaces",
+}
 
 
 def instant(text: str | None) -> datetime | None:
@@ -71,6 +77,19 @@ EXPECTED: dict[str, Callable[[str, dict[str, Any]], tuple[tuple[str, ...], dict[
             (place, o["id"]),
             {"status": o["status"], "summary": o.get("summary"), "recurring_event_id": o.get("recurringEventId")},
         )
+    ),
+    "raw/calendar_calendars": lambda _, o: (
+        (o["id"],),
+        {"summary": o["summary"], "access_role": o["accessRole"], "is_primary": o.get("primary", False)},
+    ),
+    "raw/chat_members": lambda _, o: (
+        (o["name"],),
+        {
+            "space_name": o["name"].split("/members/")[0],
+            "member_name": o["member"]["name"],
+            "role": o["role"],
+            "created_at": instant(o["createTime"]),
+        },
     ),
     "raw/chat_spaces": lambda _, o: ((o["name"],), {"display_name": o.get("displayName")}),
     "raw/chat_messages": lambda place, o: (

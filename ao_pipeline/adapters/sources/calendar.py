@@ -1,4 +1,4 @@
-"""Calendar events of every calendar in the list, each with its own sync token; masters and exceptions only."""
+"""The list of calendars; and the events of each of them, each with its own sync token; masters and exceptions only."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.adapters.sources.walk import google_pages
 from ao_pipeline.collect.batch import Batch, Key
 from ao_pipeline.collect.contracts import google as contracts
-from ao_pipeline.collect.parse.calendar import is_tombstone, parse_event
+from ao_pipeline.collect.parse.calendar import is_tombstone, parse_calendar, parse_event
 from ao_pipeline.collect.result import Collected, Cursor, Drift
-from ao_pipeline.collect.tables import RAW_CALENDAR_EVENTS
+from ao_pipeline.collect.tables import RAW_CALENDAR_CALENDARS, RAW_CALENDAR_EVENTS
 from ao_pipeline.errors import AoError, ContractError, CursorExpiredError
 
 PAGE_SIZE: Final = 2500
@@ -39,13 +39,24 @@ class _Reading:
     is_full: bool
 
 
+def collect_calendars(request: CollectionRequest) -> Collected:
+    """Collect `raw/calendar_calendars`: short, so listed in full each time."""
+    drift = Drift()
+    batch = Batch(RAW_CALENDAR_CALENDARS, contracts.CALENDAR, parse_calendar, drift)
+    with request.open("calendar") as client:
+        for record in _list_calendars(client):
+            batch.add(record)
+        cursor = {"generation": request.generation() + 1}
+        return full_listing(request, client, RAW_CALENDAR_CALENDARS, batch, cursor=cursor, drift=drift)
+
+
 def collect_events(request: CollectionRequest) -> Collected:
     """Collect `raw/calendar_events`."""
     known: dict[str, str] = dict(request.cursor["calendars"]) if request.cursor else {}
     drift = Drift()
     batch = Batch(RAW_CALENDAR_EVENTS, contracts.EVENT, parse_event, drift)
     with request.open("calendar") as client:
-        calendars = _list_calendars(client)
+        calendars = [record["id"] for record in _list_calendars(client)]
         readings = client.each(lambda calendar: _read(client, calendar, known.get(calendar)), calendars)
         deleted: set[Key] = set()
         for reading in readings:
@@ -96,12 +107,12 @@ def _outcome(
     )
 
 
-def _list_calendars(client: SourceClient) -> list[str]:
-    found: dict[str, None] = {}
+def _list_calendars(client: SourceClient) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
     # Hidden ones too: hiding a calendar in one's own view must not delete its events here.
     for page in google_pages(client, contracts.CALENDARS_PAGE, "/users/me/calendarList", {"showHidden": "true"}):
-        found.update(dict.fromkeys(record["id"] for record in page.records if record.get("deleted") is not True))
-    return list(found)
+        found.update((record["id"], record) for record in page.records if record.get("deleted") is not True)
+    return list(found.values())
 
 
 def _read(client: SourceClient, calendar_id: str, sync_token: str | None) -> _Reading:

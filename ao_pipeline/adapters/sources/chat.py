@@ -1,4 +1,4 @@
-"""Chat spaces, and messages by time of creation with a window in which edits and deletions are seen.
+"""Chat spaces, their members, and messages by time of creation with a window in which edits and deletions are seen.
 
 Chat filters by creation only, so the last days are listed again each time. The cursor remembers a digest of each
 space's window; a window that is as it was brings no rows.
@@ -22,9 +22,9 @@ from ao_pipeline.adapters.sources.walk import google_pages
 from ao_pipeline.clock import to_iso
 from ao_pipeline.collect.batch import Batch
 from ao_pipeline.collect.contracts import google as contracts
-from ao_pipeline.collect.parse.chat import parse_message, parse_space
+from ao_pipeline.collect.parse.chat import parse_member, parse_message, parse_space
 from ao_pipeline.collect.result import Collected, Cursor, Drift
-from ao_pipeline.collect.tables import RAW_CHAT_MESSAGES, RAW_CHAT_SPACES
+from ao_pipeline.collect.tables import RAW_CHAT_MEMBERS, RAW_CHAT_MESSAGES, RAW_CHAT_SPACES
 from ao_pipeline.collect.values import BadValueError, as_instant
 from ao_pipeline.errors import AoError, ContractError
 
@@ -51,6 +51,19 @@ def collect_spaces(request: CollectionRequest) -> Collected:
             batch.add(record)
         cursor = {"generation": request.generation() + 1}
         return full_listing(request, client, RAW_CHAT_SPACES, batch, cursor=cursor, drift=drift)
+
+
+def collect_members(request: CollectionRequest) -> Collected:
+    """Collect `raw/chat_members` of every space, groups and invited people included."""
+    drift = Drift()
+    batch = Batch(RAW_CHAT_MEMBERS, contracts.MEMBER, parse_member, drift)
+    with request.open("chat") as client:
+        spaces = [record["name"] for record in _list_spaces(client)]
+        for records in client.each(lambda space: _list_members(client, space), spaces):
+            for record in records:
+                batch.add(record)
+        cursor = {"generation": request.generation() + 1}
+        return full_listing(request, client, RAW_CHAT_MEMBERS, batch, cursor=cursor, drift=drift)
 
 
 def collect_messages(request: CollectionRequest) -> Collected:
@@ -108,6 +121,21 @@ def _list_spaces(client: SourceClient) -> list[dict[str, Any]]:
             if kind != "spaces" or not identity or "/" in identity:
                 raise ContractError("chat.spaces.list: a space's name is not spaces/…; the page was refused")
             found[record["name"]] = record
+    return list(found.values())
+
+
+def _list_members(client: SourceClient, space: str) -> list[dict[str, Any]]:
+    path = f"/spaces/{quote(space.partition('/')[2], safe='')}/members"
+    params: Params = {"pageSize": PAGE_SIZE, "showGroups": "true", "showInvited": "true"}
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        for page in google_pages(client, contracts.MEMBERS_PAGE, path, params):
+            found.update((record["name"], record) for record in page.records)
+    except AoError as error:
+        raise name_culprit(error, space) from error
+    if not found:
+        # Only spaces with the caller in them are listed, so an empty answer contradicts the list of spaces.
+        raise ContractError(f"{space}: chat.members.list answered nobody; the listing was refused")
     return list(found.values())
 
 

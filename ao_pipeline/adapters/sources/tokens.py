@@ -31,6 +31,7 @@ GOOGLE_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
     "calendar": ("https://www.googleapis.com/auth/calendar.readonly",),
     "chat": (
         "https://www.googleapis.com/auth/chat.spaces.readonly",
+        "https://www.googleapis.com/auth/chat.memberships.readonly",
         "https://www.googleapis.com/auth/chat.messages.readonly",
     ),
 }

@@ -56,6 +56,37 @@ MAIL: Final = RecordContract(
 )
 
 CALENDARS_PAGE: Final = _page("calendar.calendarList.list", "items", "id", "kind etag nextSyncToken", nextSyncToken=KEY)
+CALENDAR: Final = RecordContract(
+    name="calendar.calendar",
+    key_field="id",
+    properties={
+        "summary": TEXT,
+        "summaryOverride": TEXT,
+        "description": TEXT,
+        "timeZone": TEXT,
+        "accessRole": TEXT,
+        "primary": BOOLEAN,
+        "selected": BOOLEAN,
+        "hidden": BOOLEAN,
+        "deleted": BOOLEAN,
+    },
+    known_fields=frozenset(
+        [
+            "autoAcceptInvitations",
+            "backgroundColor",
+            "colorId",
+            "conferenceProperties",
+            "dataOwner",
+            "defaultReminders",
+            "etag",
+            "foregroundColor",
+            "kind",
+            "location",
+            "notificationSettings",
+        ]
+    ),
+    enums={"accessRole": frozenset({"freeBusyReader", "reader", "writer", "owner"})},
+)
 EVENTS_PAGE: Final = _page(
     "calendar.events.list",
     "items",
@@ -125,6 +156,7 @@ EVENT: Final = RecordContract(
 )
 
 SPACES_PAGE: Final = _page("chat.spaces.list", "spaces", "name", "")
+MEMBERS_PAGE: Final = _page("chat.members.list", "memberships", "name", "")
 CHAT_PAGE: Final = _page("chat.messages.list", "messages", "name", "")
 SPACE: Final = RecordContract(
     name="chat.space",
@@ -189,4 +221,16 @@ CHAT: Final = RecordContract(
             "threadReply",
         ]
     ),
+)
+
+_MEMBER: Final = object_of(name=TEXT, type=TEXT)
+MEMBER: Final = RecordContract(
+    name="chat.member",
+    key_field="name",
+    properties={"member": _MEMBER, "groupMember": _MEMBER, "role": TEXT, "state": TEXT, "createTime": TEXT},
+    known_fields=frozenset({"affiliation", "deleteTime"}),
+    enums={
+        "role": frozenset({"ROLE_MEMBER", "ROLE_MANAGER", "ROLE_ASSISTANT_MANAGER"}),
+        "state": frozenset({"JOINED", "INVITED", "NOT_A_MEMBER"}),
+    },
 )

@@ -1,4 +1,4 @@
-"""Calendar events to rows. The calendar is the request's and is added by the collector."""
+"""Calendars and their events to rows. The calendar is the request's and is added by the collector."""
 
 from __future__ import annotations
 
@@ -16,6 +16,21 @@ from ao_pipeline.collect.values import (
     as_text,
     as_texts,
 )
+
+
+def parse_calendar(record: Record) -> Row:
+    """Return a row of `raw_calendar_calendars`."""
+    own_name = as_text(record.get("summaryOverride"), "summaryOverride")
+    return {
+        "calendar_id": as_key(record.get("id"), "id"),
+        "summary": own_name or as_text(record.get("summary"), "summary"),
+        "description": as_text(record.get("description"), "description"),
+        "time_zone": as_text(record.get("timeZone"), "timeZone"),
+        "access_role": as_text(record.get("accessRole"), "accessRole"),
+        "is_primary": bool(as_bool(record.get("primary"), "primary")),
+        "is_selected": bool(as_bool(record.get("selected"), "selected")),
+        "is_hidden": bool(as_bool(record.get("hidden"), "hidden")),
+    }
 
 
 def is_tombstone(record: Record) -> bool:

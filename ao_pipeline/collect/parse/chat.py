@@ -1,4 +1,4 @@
-"""Chat spaces and messages to rows."""
+"""Chat spaces, members and messages to rows."""
 
 from __future__ import annotations
 
@@ -16,6 +16,22 @@ def parse_space(record: Record) -> Row:
         "display_name": as_text(record.get("displayName"), "displayName"),
         "space_type": as_text(record.get("spaceType"), "spaceType"),
         "threading_state": as_text(record.get("spaceThreadingState"), "spaceThreadingState"),
+        "created_at": as_instant(record.get("createTime"), "createTime"),
+    }
+
+
+def parse_member(record: Record) -> Row:
+    """Return a row of `raw_chat_members`. A group stands in its own field and has no type."""
+    name = as_key(record.get("name"), "name")
+    group = as_text(as_object(record.get("groupMember"), "groupMember").get("name"), "groupMember.name")
+    member = as_object(record.get("member"), "member")
+    return {
+        "membership_name": name,
+        "space_name": name.partition("/members/")[0],
+        "member_name": group or as_text(member.get("name"), "member.name"),
+        "member_type": "GROUP" if group else as_text(member.get("type"), "member.type"),
+        "role": as_text(record.get("role"), "role"),
+        "state": as_text(record.get("state"), "state"),
         "created_at": as_instant(record.get("createTime"), "createTime"),
     }
 

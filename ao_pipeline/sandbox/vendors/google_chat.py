@@ -131,23 +131,19 @@ async def get_space(site: Site, request: Request) -> Response:
     return json_reply(site.world()["spaces"].records[f"spaces/{request.path_params['space']}"].data)
 
 
+def _by_space(records: list[Record]) -> dict[str, list[Record]]:
+    index: dict[str, list[Record]] = {}
+    for record in records:
+        index.setdefault(record.key.partition("/members/")[0], []).append(record)
+    return index
+
+
 async def list_members(site: Site, request: Request) -> Response:
     """GET spaces/{space}/members."""
     _space(site, request)
-    space = f"spaces/{request.path_params['space']}"
-    records = []
-    for member in site.agency.members:
-        if member.chat_user is None or not member.is_active:
-            continue
-        name = f"{space}/members/{member.chat_user.partition('/')[2]}"
-        shown = {
-            "name": name,
-            "state": "JOINED",
-            "role": "ROLE_MEMBER",
-            "member": {"name": member.chat_user, "type": "HUMAN"},
-            "createTime": "2024-05-02T07:31:00.000000Z",
-        }
-        records.append(Record(name, shown, at=0, sequence=0))
+    memberships = site.world()["memberships"]
+    by_space = memberships.view("by_space", lambda: _by_space(memberships.in_order()))
+    records = by_space.get(f"spaces/{request.path_params['space']}", [])
     return _page(request, records, "memberships", default=100)
 
 

@@ -11,6 +11,8 @@ from ao_pipeline.sandbox.world.mail_texts import PROMISES, REQUESTS, TALK
 from ao_pipeline.sandbox.world.records import Change, Json
 from ao_pipeline.sandbox.world.size import HOUR_MICROS, MINUTE_MICROS
 
+MEMBER_CHANGES: Final = (90, 30)
+"""Changes of memberships per days: three a day, whatever the size."""
 EMOJI: Final = ("👍", "🔥", "😂", "✅")
 _LINES: Final = (
     *TALK,
@@ -70,6 +72,35 @@ def message_life(agency: Agency, number: int, birth: int) -> list[Change]:
         at = birth + 3 * HOUR_MICROS + delay
         changes.append(Change(at, collection, name, 3, "drop", deleted_message(message, at)))
     return changes
+
+
+def membership(space: str, user: str) -> Json:
+    """Return a person's membership of a space."""
+    return {
+        "name": f"{space}/members/{user.partition('/')[2]}",
+        "state": "JOINED",
+        "role": "ROLE_MEMBER",
+        "member": {"name": user, "type": "HUMAN"},
+        "createTime": "2024-05-02T07:31:00.000000Z",
+    }
+
+
+def first_memberships(agency: Agency) -> list[Json]:
+    """Return the memberships at the beginning: everybody with a chat account who did not leave, in every space."""
+    people = [member.chat_user for member in agency.members if member.chat_user is not None and member.is_active]
+    return [membership(space, user) for space, _ in agency.spaces for user in people]
+
+
+def membership_life(agency: Agency, number: int, birth: int) -> list[Change]:
+    """Return one change of one membership: left, come back, or made a manager. The first person stays everywhere."""
+    draw = Draw(agency.seed, "membership-change", number)
+    data = membership(draw.pick(agency.spaces)[0], draw.pick(agency.chatters[1:]))
+    kind = number % 3
+    if kind == 0:
+        return [Change(birth, "memberships", data["name"], number, "drop", {})]
+    if kind == 1:
+        return [Change(birth, "memberships", data["name"], number, "put", {**data, "createTime": chat_time(birth)})]
+    return [Change(birth, "memberships", data["name"], number, "patch", {"role": "ROLE_MANAGER"})]
 
 
 def build_chat_message(name: str, space: str, sender: str, text: str, at: int) -> Json:

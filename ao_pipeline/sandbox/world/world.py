@@ -102,7 +102,7 @@ class World:
 
 
 def _collections(agency: Agency) -> list[Collection]:
-    made = [Collection("users"), Collection("spaces"), Collection("calendars")]
+    made = [Collection(name) for name in ("users", "spaces", "memberships", "calendars")]
     made += [Collection(name, stamp=stamp_asana) for name in ("projects", "tasks")]
     made += [Collection(name, stamp=ledger.stamp_xero) for name in ("contacts", "invoices", "payments", "credit_notes")]
     made += [Collection(mails.mail_collection(box), stamp=stamp_gmail, keeps_history=True) for box in agency.mailboxes]
@@ -148,6 +148,7 @@ def _kinds(agency: Agency, anchor: int) -> list[Births]:
         kind("project", *projects.RENAMES, projects.project_life),
         kind("thread", size.mail_threads, size.mail_horizon_days, mails.thread_life),
         kind("chat", size.chat_messages, size.chat_horizon_days, chats.message_life),
+        kind("membership", *chats.MEMBER_CHANGES, chats.membership_life),
         kind("event", events, size.event_horizon_days, meetings.event_life),
         kind("invoice", size.invoices, size.invoice_horizon_days, ledger.invoice_life),
     ]
@@ -171,6 +172,8 @@ def _fixed(agency: Agency, anchor: int) -> list[Change]:
         put("contacts", contact["ContactID"], contact)
     for name, title in agency.spaces:
         put("spaces", name, projects.space(name, title))
+    for member in chats.first_memberships(agency):
+        put("memberships", member["name"], member)
     for place, (calendar_id, summary) in enumerate(agency.calendars):
         put("calendars", calendar_id, projects.calendar(calendar_id, summary, is_primary=place == 0))
     return changes

@@ -396,6 +396,19 @@ def upgrade() -> None:
         comment="one Asana user of the workspace",
     )
     op.create_table(
+        "raw_calendar_calendars",
+        sa.Column("calendar_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("summary", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("description", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("time_zone", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("access_role", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("is_primary", sa.Boolean(), autoincrement=False, nullable=True),
+        sa.Column("is_selected", sa.Boolean(), autoincrement=False, nullable=True),
+        sa.Column("is_hidden", sa.Boolean(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("calendar_id"),
+        comment="one calendar in the subject's list, hidden ones included",
+    )
+    op.create_table(
         "raw_calendar_events",
         sa.Column("calendar_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("event_id", sa.Text(), autoincrement=False, nullable=False),
@@ -438,6 +451,23 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("calendar_id", "event_id"),
         comment="one event (single, recurring master or exception) in one calendar",
+    )
+    op.create_table(
+        "raw_chat_members",
+        sa.Column("membership_name", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("space_name", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("member_name", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("member_type", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("role", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("state", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column(
+            "created_at",
+            sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql"),
+            autoincrement=False,
+            nullable=True,
+        ),
+        sa.PrimaryKeyConstraint("membership_name"),
+        comment="one person, group or application in one space",
     )
     op.create_table(
         "raw_chat_messages",
