@@ -14,6 +14,7 @@ from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.bundles.header import BundleHeader
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
+from ao_pipeline.defs.gated import without_gated
 from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_request, in_cycle_checks
 from ao_pipeline.defs.location import build_definitions
 from ao_pipeline.defs.operations import close_cycle
@@ -91,7 +92,7 @@ def run_cycle(
     result = _execute(instance, CYCLE_JOB_NAME, wanted, request.asset_selection or (), dict(request.tags))
     failures = _failures(result)
     if not result.success:
-        skipped = skipped_assets(instance, result.dagster_run)
+        skipped = without_gated(instance, result.dagster_run, skipped_assets(instance, result.dagster_run))
         if skipped:
             follow_up = dict(request.tags) | {
                 tags.PURPOSE: "follow-up",
