@@ -23,6 +23,7 @@ from ao_pipeline.clock import monotonic_seconds, to_iso, utc_now
 from ao_pipeline.settings import PROJECT_DIR, Settings, child_environment
 from ao_pipeline.supervisor import tree
 from ao_pipeline.supervisor.child import Child, OnEvent
+from ao_pipeline.supervisor.cycles import CycleWatch
 from ao_pipeline.supervisor.guard import exclusive, refuse_taken_ports
 from ao_pipeline.supervisor.output import LogFile
 from ao_pipeline.supervisor.specs import ProcessSpec, engine_specs, write_workspace
@@ -102,6 +103,7 @@ class Supervisor:
         ]
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._is_announced = False
+        self._cycles = CycleWatch(folder / "logs" / "cycles.jsonl", on_event)
 
     def run(self, wait: Callable[[float], bool]) -> None:
         """Supervise until `wait` returns True; then end everything."""
@@ -116,6 +118,7 @@ class Supervisor:
                     if not child.lets_next_start(now):
                         break
                 self._announce()
+                self._cycles.look()
                 if now - reaped_at >= REAP_SECONDS:
                     reaped_at = now
                     tree.reap_adopted(self._own_pids())
