@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ao_pipeline import clock
+from ao_pipeline.cli import export
 from ao_pipeline.cli.output import json_option, note, print_json, print_table
 from ao_pipeline.cli.session import Session
 
@@ -55,10 +57,20 @@ def status(session: Session, limit: int, as_json: bool) -> None:
 
 @click.command(short_help="Check hashes and seals; exit 1 on a finding.")
 @click.argument("assets", nargs=-1, metavar="[ASSET]...")
+@click.option(
+    "--exported",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Check what `ao export` wrote instead of the store.",
+)
 @json_option
 @click.pass_context
-def verify(context: click.Context, assets: tuple[str, ...], as_json: bool) -> None:
+def verify(context: click.Context, assets: tuple[str, ...], exported: Path | None, as_json: bool) -> None:
     """Recompute state hashes from the tables and walk every seal; exit 1 if anything is wrong."""
+    if exported is not None:
+        if assets:
+            raise click.UsageError("--exported checks the whole folder; leave the assets out")
+        context.exit(export.verify_exported(exported, as_json=as_json))
     session: Session = context.obj
     store = session.store
     specs = [store.spec(name) for name in assets] or list(store.specs.values())
