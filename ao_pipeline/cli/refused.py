@@ -12,7 +12,7 @@ _SHOWN_HASH_DIGITS = 12
 
 @click.group()
 def quarantine() -> None:
-    """Look at records that were refused, and why."""
+    """Look at records that were refused, and why; give them up."""
 
 
 @quarantine.command("list")
@@ -63,3 +63,22 @@ def show_refused(session: Session, record: str, as_json: bool) -> None:
         print_json(found)
     else:
         print_facts(found)
+
+
+@quarantine.command("drop")
+@click.argument("asset")
+@click.argument("record")
+@click.pass_context
+def drop_record(context: click.Context, asset: str, record: str) -> None:
+    """Give an open record up, so that it counts no longer; exit 1 if it is not open. RECORD is its hash, or the first digits."""
+    from ao_pipeline.adapters.state.refused import drop_refused, find_refused
+
+    session: Session = context.obj
+    spec = session.store.spec(asset)
+    found = find_refused(session.store.database, record, asset=spec.asset)
+    name = f"{spec.asset} {found['record_hash'][:_SHOWN_HASH_DIGITS]} ({found['record_key']})"
+    if drop_refused(session.store.database, asset=spec.asset, record_hash=found["record_hash"]):
+        click.echo(f"{name} is dropped; it counts no longer, until it changes upstream")
+        return
+    click.echo(f"ao: {name} is {found['status']}, not open", err=True)
+    context.exit(1)

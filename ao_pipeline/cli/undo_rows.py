@@ -11,6 +11,7 @@ import click
 from ao_pipeline.cli.describe import CELL_HEADINGS, bundle_json, cell_rows, key_text, row_json
 from ao_pipeline.cli.output import note, note_more, print_json, print_table
 from ao_pipeline.cli.session import Session, actor
+from ao_pipeline.cli.undo_states import refuse_irreversible
 from ao_pipeline.cycle import Cycle
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def run(session: Session, wish: Wish, *, carry_out: bool, limit: int, as_json: b
 
     header = session.store.bundle(wish.bundle)
     spec = session.store.spec(header.asset)
+    refuse_irreversible(spec)
     conditions = [parse_condition(spec, text) for text in wish.where]
     reverter = RowReverter.of(session.store)
     committed: BundleHeader | None = None

@@ -16,6 +16,7 @@ from ao_pipeline.errors import AoError, PermanentError, UnknownNameError
 if TYPE_CHECKING:
     from ao_pipeline.adapters.state.model import RevertPlan
     from ao_pipeline.bundles.past import RowChange
+    from ao_pipeline.bundles.schema import TableSpec
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,12 @@ class Wish:
 class _Plans:
     """What reverting would do: plans by asset, assets already in the wanted state, why others cannot be taken back.
 
-    `rows` are changed rows to show; `cursors` are the assets whose collector position moves as well.
+    `kept` are assets that are left out because what they record cannot be taken back; `rows` are changed rows to show; `cursors` are the assets whose collector position moves as well.
     """
 
     plans: dict[str, RevertPlan]
     same: tuple[str, ...]
+    kept: tuple[str, ...]
     refused: dict[str, str]
     downstream: tuple[str, ...]
     rows: dict[str, list[RowChange]]
@@ -51,6 +53,7 @@ def run(session: Session, wish: Wish, *, carry_out: bool, limit: int, as_json: b
     Raises:
         PermanentError: Some assets cannot be taken back that far, and it was to be carried out. Nothing was changed.
         UnknownNameError: The one asset that was named cannot be taken back that far.
+        PermanentError: The one asset that was named cannot be taken back at all.
     """
     found = _plan(session, wish, limit=limit)
     if carry_out and found.refused:
@@ -76,17 +79,19 @@ def _plan(session: Session, wish: Wish, *, limit: int) -> _Plans:
     sources = session.past.sources()
     skipped = {store.spec(name).asset for name in wish.skip}
     if wish.asset is not None:
+        refuse_irreversible(store.spec(wish.asset))
         below = downstream_of(sources, wish.asset)
         chosen = (wish.asset, *below) if wish.downstream else (wish.asset,)
     else:
         below = ()
         chosen = tuple(asset for asset in store.specs if asset in heads and asset not in skipped)
+    kept = tuple(asset for asset in chosen if not store.spec(asset).is_revertible)
     plans: dict[str, RevertPlan] = {}
     same: list[str] = []
     refused: dict[str, str] = {}
     cursors: set[str] = set()
     rows: dict[str, list[RowChange]] = {}
-    for asset in chosen:
+    for asset in (asset for asset in chosen if asset not in kept):
         spec = store.spec(asset)
         try:
             target = session.past.bundle_at(spec, wish.cycle)
@@ -103,7 +108,21 @@ def _plan(session: Session, wish: Wish, *, limit: int) -> _Plans:
             if asset == wish.asset:
                 raise
             refused[asset] = str(error)
-    return _Plans(plans, tuple(same), refused, () if wish.downstream else below, rows, frozenset(cursors))
+    below = () if wish.downstream else tuple(asset for asset in below if store.spec(asset).is_revertible)
+    return _Plans(plans, tuple(same), kept, refused, below, rows, frozenset(cursors))
+
+
+def refuse_irreversible(spec: TableSpec) -> None:
+    """Refuse an asset whose earlier states may not come back.
+
+    Raises:
+        PermanentError: It is one. Nothing was changed.
+    """
+    if not spec.is_revertible:
+        raise PermanentError(
+            f"{spec.asset} cannot be reverted: it records what was sent, and what was sent cannot be taken back. "
+            "Revert what it was computed from"
+        )
 
 
 def _carry_out(session: Session, wish: Wish, found: _Plans) -> dict[str, str]:
@@ -142,6 +161,8 @@ def _print(wish: Wish, found: _Plans, results: dict[str, str], *, carry_out: boo
 def _print_notes(wish: Wish, found: _Plans, *, carry_out: bool) -> None:
     for problem in found.refused.values():
         note(f"Cannot be taken back: {problem}")
+    if found.kept:
+        note(f"Left out, because what was sent cannot be taken back: {', '.join(found.kept)}.")
     if found.same:
         note(f"Already in the state of {wish.cycle}: {', '.join(found.same)}.")
     if found.downstream:
@@ -182,6 +203,7 @@ def _json(wish: Wish, found: _Plans, results: dict[str, str], *, carry_out: bool
         "is_dry_run": not carry_out,
         "plans": plans,
         "already_there": list(found.same),
+        "left_out": list(found.kept),
         "refused": found.refused,
         "downstream": list(found.downstream),
     }

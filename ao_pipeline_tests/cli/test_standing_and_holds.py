@@ -6,7 +6,8 @@ import sqlalchemy as sa
 
 from ao_pipeline.adapters.state.catalog import BUNDLE
 from ao_pipeline.adapters.state.store import StateStore
-from ao_pipeline_tests.cli.history import BILLS, FOURTH, SECOND, THIRD, Ao, answer, refuse_one
+from ao_pipeline.bundles.changes import Quarantined
+from ao_pipeline_tests.cli.history import BILLS, FOURTH, HISTORY, SECOND, THIRD, Ao, answer, commit, refuse_one
 
 
 def test_status_says_which_cycle_s_state_an_asset_has(store: StateStore, ao: Ao) -> None:
@@ -109,3 +110,29 @@ def test_a_record_that_is_not_there_is_named(ao: Ao) -> None:
         2,
         "ao: no refused record starts with 'abc'; see `ao quarantine list`\n",
     )
+
+
+def test_a_dropped_record_counts_no_longer_until_it_changes(store: StateStore, ao: Ao) -> None:
+    refuse_one(store)
+    record = store.quarantine(asset=BILLS.asset)[0]["record_hash"]
+
+    dropped, again = (ao("quarantine", "drop", "raw/bills", record[:8]) for _ in range(2))
+
+    assert (dropped.exit_code, again.exit_code) == (0, 1)
+    assert "is dropped, not open" in again.stderr
+    assert store.quarantine_counts() == {}
+    same, changed = (Quarantined("B9:1", "amount is missing", text) for text in ('{"bill":"B9"}', '{"bill":"B10"}'))
+    commit(store, BILLS, FOURTH.shift(2), HISTORY[-1][1], quarantined=(same,))
+    assert store.quarantine_counts() == {}
+    commit(store, BILLS, FOURTH.shift(3), HISTORY[-1][1], quarantined=(changed,))
+    assert store.quarantine_counts() == {BILLS.asset: 1}
+
+
+def test_a_record_of_another_asset_is_not_dropped(store: StateStore, ao: Ao) -> None:
+    refuse_one(store)
+    record = store.quarantine(asset=BILLS.asset)[0]["record_hash"]
+
+    result = ao("quarantine", "drop", "truth/totals", record)
+
+    assert (result.exit_code, store.quarantine_counts()) == (2, {BILLS.asset: 1})
+    assert "no refused record of truth/totals" in result.stderr

@@ -405,6 +405,8 @@ def _store_quarantine(connection: sa.Connection, intent: Intent, change: Change)
         where = stale if change.is_full else sa.and_(stale, superseded)
         connection.execute(QUARANTINE.update().where(where).values(status="resolved", last_cycle=cycle))
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    # What a person gave up stays given up, until the record changes and so has another hash.
+    status = sa.case((QUARANTINE.c.status == "dropped", "dropped"), else_="open")
     for record_hash, item in hashes.items():
         statement = insert(QUARANTINE).values(
             asset=asset,
@@ -418,7 +420,7 @@ def _store_quarantine(connection: sa.Connection, intent: Intent, change: Change)
         )
         connection.execute(
             statement.on_conflict_do_update(
-                index_elements=["asset", "record_hash"], set_={"last_cycle": cycle, "status": "open"}
+                index_elements=["asset", "record_hash"], set_={"last_cycle": cycle, "status": status}
             )
         )
 

@@ -1,4 +1,4 @@
-"""One refused record out of the quarantine."""
+"""One refused record out of the quarantine: look at it, or give it up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ao_pipeline.adapters.state.database import Database
 from ao_pipeline.errors import UnknownNameError
 
 
-def find_refused(database: Database, name: str) -> dict[str, Any]:
+def find_refused(database: Database, name: str, *, asset: str | None = None) -> dict[str, Any]:
     """Return the refused record whose hash starts with `name`, whatever its status.
 
     Raises:
@@ -20,10 +20,21 @@ def find_refused(database: Database, name: str) -> dict[str, Any]:
     if not name or any(c not in "0123456789abcdef" for c in name):
         raise UnknownNameError(f"{name!r} is not a record's hash: digits 0-9a-f, as `ao quarantine list` shows them")
     query = sa.select(QUARANTINE).where(QUARANTINE.c.record_hash.startswith(name)).limit(2)
+    if asset is not None:
+        query = query.where(QUARANTINE.c.asset == asset)
     with database.read() as connection:
         rows = [dict(row._mapping) for row in connection.execute(query)]
     if len(rows) != 1:
-        raise UnknownNameError(
-            f"{'no' if not rows else 'more than one'} refused record starts with {name!r}; see `ao quarantine list`"
-        )
+        found = "no" if not rows else "more than one"
+        where = "" if asset is None else f" of {asset}"
+        raise UnknownNameError(f"{found} refused record{where} starts with {name!r}; see `ao quarantine list`")
     return rows[0]
+
+
+def drop_refused(database: Database, *, asset: str, record_hash: str) -> bool:
+    """Give an open refused record up: it counts no longer, until the record changes upstream. Tell whether it was open."""
+    is_this = sa.and_(
+        QUARANTINE.c.asset == asset, QUARANTINE.c.record_hash == record_hash, QUARANTINE.c.status == "open"
+    )
+    with database.write() as connection:
+        return connection.execute(QUARANTINE.update().where(is_this).values(status="dropped")).rowcount > 0
