@@ -152,7 +152,8 @@ def _write(key_table: pa.Table, keys: Digests, rows: Digests, is_live: npt.NDArr
     with ipc.new_stream(sink, columns.schema) as writer:
         writer.write_table(columns.combine_chunks())
     body = sink.getvalue().to_pybytes()
-    return xxhash.xxh3_128_digest(body) + body
+    blob: bytes = xxhash.xxh3_128_digest(body) + body
+    return blob
 
 
 def _read(blob: bytes | memoryview) -> tuple[pa.Table, Digests, Digests, npt.NDArray[np.bool_]]:

@@ -36,8 +36,12 @@ def encode(spec: TableSpec, changes: ChangeSet) -> bytes:
     """Return the payload of `changes`; empty bytes when nothing changed."""
     if not changes.count:
         return b""
-    before = pa.concat_tables([_nulls(spec, len(changes.inserted)), changes.updated_before.table, changes.deleted.table]).combine_chunks()
-    after = pa.concat_tables([changes.inserted.table, changes.updated_after.table, _nulls(spec, len(changes.deleted))]).combine_chunks()
+    before = pa.concat_tables(
+        [_nulls(spec, len(changes.inserted)), changes.updated_before.table, changes.deleted.table]
+    ).combine_chunks()
+    after = pa.concat_tables(
+        [changes.inserted.table, changes.updated_after.table, _nulls(spec, len(changes.deleted))]
+    ).combine_chunks()
     sizes = [len(changes.inserted), len(changes.updated_after), len(changes.deleted)]
     operations = np.repeat(np.array([INSERT, UPDATE, DELETE], dtype=np.int8), sizes)
     changed = np.zeros(changes.count, dtype=np.uint64)
@@ -45,8 +49,11 @@ def encode(spec: TableSpec, changes: ChangeSet) -> bytes:
     columns: dict[str, pa.ChunkedArray | pa.Array] = {"ao_operation": pa.array(operations)}
     keys = {name: before.column(name) for name in spec.key_names}
     if len(changes.inserted):
-        keys = {name: pc.if_else(pa.array(operations == INSERT), after.column(name), column) for name, column in keys.items()}
-    columns |= {name: column for name, column in keys.items()}
+        keys = {
+            name: pc.if_else(pa.array(operations == INSERT), after.column(name), column)
+            for name, column in keys.items()
+        }
+    columns |= keys
     for position, column in enumerate(spec.columns):
         old, new = before.column(column.name), after.column(column.name)
         differs = _differs(old, new)
@@ -74,7 +81,9 @@ def decode(spec: TableSpec, payload: bytes | memoryview) -> ChangeSet:
     lost = [n.removeprefix(_BEFORE) for n in table.column_names if n.startswith(_BEFORE)]
     lost = [name for name in lost if name not in spec.column_names]
     if lost:
-        raise ContractError(f"{spec.name}: the bundle holds columns {lost} that the table has lost since; it cannot be replayed")
+        raise ContractError(
+            f"{spec.name}: the bundle holds columns {lost} that the table has lost since; it cannot be replayed"
+        )
     operations = table.column("ao_operation").to_numpy()
     before, after = _images(spec, table, operations)
     inserts, updates, deletes = (np.flatnonzero(operations == code) for code in (INSERT, UPDATE, DELETE))
@@ -96,7 +105,9 @@ def hashed(spec: TableSpec, table: pa.Table) -> HashedRows:
     return HashedRows(table, key_digests(spec, table), row_digests(spec, table))
 
 
-def _images(spec: TableSpec, table: pa.Table, operations: np.ndarray[tuple[int, ...], np.dtype[np.int8]]) -> tuple[pa.Table, pa.Table]:
+def _images(
+    spec: TableSpec, table: pa.Table, operations: np.ndarray[tuple[int, ...], np.dtype[np.int8]]
+) -> tuple[pa.Table, pa.Table]:
     rows = table.num_rows
     changed: Words = table.column("ao_changed").to_numpy()
     keys = [table.column(name).cast(spec.arrow_schema.field(name).type) for name in spec.key_names]
@@ -135,7 +146,8 @@ def _compress(table: pa.Table) -> bytes:
         writer.write_table(table)
     raw = sink.getvalue()
     packed = pa.Codec("zstd", compression_level=ZSTD_LEVEL).compress(raw)
-    return raw.size.to_bytes(8, "little") + packed.to_pybytes()
+    payload: bytes = raw.size.to_bytes(8, "little") + packed.to_pybytes()
+    return payload
 
 
 def _decompress(payload: bytes | memoryview) -> pa.Table:
