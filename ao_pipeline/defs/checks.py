@@ -10,7 +10,7 @@ from ao_pipeline.adapters.state.inventory import ALL_SPECS
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.defs import collapse
-from ao_pipeline.defs.jobs import IN_CYCLE_CHECKS
+from ao_pipeline.defs.blocking import BLOCKING_CHECKS, IN_CYCLE_CHECKS
 from ao_pipeline.defs.links import REFERENCES, Reference
 from ao_pipeline.defs.resources import StateResource
 from ao_pipeline.defs.seam import every_bundle_has_its_event
@@ -106,7 +106,7 @@ CHECKS: Final = tuple(_declare(stage, specs) for stage, specs in _by_stage().ite
 
 checks_job: Final = dg.define_asset_job(
     "checks",
-    selection=dg.AssetSelection.checks(*CHECKS, every_bundle_has_its_event),
+    selection=dg.AssetSelection.checks(*CHECKS, *BLOCKING_CHECKS, every_bundle_has_its_event),
     description="Every asset check against the store as it is.",
     executor_def=dg.in_process_executor,
 )

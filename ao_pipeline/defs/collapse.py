@@ -4,10 +4,12 @@ from typing import Any, Final
 
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.bundles.schema import TableSpec
-from ao_pipeline.collect.volume import DEFAULT_VOLUME_POLICY
-from ao_pipeline.defs.managed import Work
+from ao_pipeline.collect.volume import VolumePolicy
 
 NAME: Final = "row_count_has_not_collapsed"
+
+COLLAPSE_POLICY: Final = VolumePolicy(min_ratio=0.5, min_stored_rows=10)
+"""Lower than for listings, because these are results: an agency of 19 clients that has 5 a cycle later lost them by mistake."""
 
 LOOK_BACK_BUNDLES: Final = 20
 """Bundles whose row counts say what is usual: five hours of cycles."""
@@ -19,11 +21,6 @@ def measure_collapse(store: StateStore, spec: TableSpec) -> tuple[bool, dict[str
     if not headers:
         return False, {"rows": 0, "recent_most": 0, "reason": "never materialized"}
     rows, most = headers[0].row_count_after, max(header.row_count_after for header in headers)
-    policy = DEFAULT_VOLUME_POLICY
-    collapsed = most >= policy.min_stored_rows and rows < policy.min_ratio * most
-    return not collapsed, {"rows": rows, "recent_most": most}
-
-
-def row_count_has_not_collapsed(work: Work) -> tuple[bool, dict[str, Any]]:
-    """The table has at least half of the rows that it recently had; if not, it is taken back and put on hold."""
-    return measure_collapse(work.store, work.spec)
+    emptied = rows == 0 and most > 0
+    shrunk = most >= COLLAPSE_POLICY.min_stored_rows and rows < COLLAPSE_POLICY.min_ratio * most
+    return not (emptied or shrunk), {"rows": rows, "recent_most": most}

@@ -7,7 +7,7 @@ from typing import Final
 
 import dagster as dg
 
-from ao_pipeline.defs.jobs import GATE_CHECK
+from ao_pipeline.defs.blocking import GATE_CHECK
 
 GATED_STAGE: Final = "truth"
 """The stage that the gates protect; what comes after it stands on the last good state."""

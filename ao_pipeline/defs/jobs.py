@@ -10,30 +10,19 @@ import dagster as dg
 from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.cycle import CYCLE_CRON, Cycle
 from ao_pipeline.defs import tags
+from ao_pipeline.defs.blocking import BLOCKING_CHECKS, IN_CYCLE_CHECKS
 from ao_pipeline.defs.operations import due_assets, state_cycles
 from ao_pipeline.settings import current_settings
 
 CYCLE_JOB_NAME: Final = "cycle"
 CHECKS_JOB_NAME: Final = "checks"
 
-GATE_CHECK: Final = dg.AssetCheckKey(dg.AssetKey(["norm", "gates"]), "no_blocking_gate_failed")
-"""Stops truth when links contradict the tables."""
-
-IN_CYCLE_CHECKS: Final = frozenset(
-    {
-        GATE_CHECK,
-        dg.AssetCheckKey(dg.AssetKey(["truth", "client_health"]), "row_count_has_not_collapsed"),
-        dg.AssetCheckKey(dg.AssetKey(["truth", "commitments"]), "row_count_has_not_collapsed"),
-    }
-)
-"""The blocking checks, part of every cycle; few, because each costs as much event log as half a step (ADR 5)."""
-
 CYCLE_LANE: Final = {"ao/lane": "cycle"}
 """Runs with this tag execute one at a time; see the concurrency limits in `dagster.yaml`."""
 
 cycle_job: Final = dg.define_asset_job(
     CYCLE_JOB_NAME,
-    selection=dg.AssetSelection.all().without_checks() | dg.AssetSelection.checks(*IN_CYCLE_CHECKS),
+    selection=dg.AssetSelection.all().without_checks() | dg.AssetSelection.checks(*BLOCKING_CHECKS),
     description="Collect, normalize, truth, snapshot, notify: one cycle in one run.",
     tags=CYCLE_LANE,
     executor_def=dg.in_process_executor,

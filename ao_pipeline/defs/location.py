@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from ao_pipeline.defs.blocking import BLOCKING_CHECKS
 from ao_pipeline.defs.checks import CHECKS, checks_job, checks_schedule
 from ao_pipeline.defs.inventory import ALL_ASSETS
 from ao_pipeline.defs.jobs import cycle_job, cycle_schedule
@@ -16,7 +17,7 @@ def build_definitions() -> dg.Definitions:
     """Return every definition of the project; opens nothing."""
     return dg.Definitions(
         assets=ALL_ASSETS,
-        asset_checks=[*CHECKS, every_bundle_has_its_event],
+        asset_checks=[*CHECKS, *BLOCKING_CHECKS, every_bundle_has_its_event],
         jobs=[cycle_job, checks_job],
         schedules=[cycle_schedule, checks_schedule],
         sensors=SENSORS,

@@ -70,9 +70,6 @@ class Work:
 Rule = Callable[[Work], RowSource | Change]
 FactsRule = Callable[[Work], Facts]
 CommitStep = Callable[[str, Change], Receipt]
-CheckRule = Callable[[Work], tuple[bool, Facts]]
-"""Looks at the committed table; False stops everything downstream."""
-
 PrepareRule = Callable[[Work, CommitStep], None]
 """Commits something of its own before the rule runs: an intent that must be durable before a side effect."""
 
@@ -88,7 +85,6 @@ def managed_asset(
     cadence_minutes: int = CYCLE_MINUTES,
     is_skippable: bool = True,
     prepare: PrepareRule | None = None,
-    blocking_checks: Mapping[str, CheckRule] | None = None,
     pool: str | None = None,
 ) -> Callable[[Rule], dg.AssetsDefinition]:
     """Declare the asset that writes `spec`.
@@ -103,11 +99,9 @@ def managed_asset(
         cadence_minutes: How often it is due; freshness derives from it.
         is_skippable: Whether equal inputs may skip the computation (collectors never: the world is their input).
         prepare: See `PrepareRule`.
-        blocking_checks: Checks after the commit, by name; one that fails stops what reads this table.
         pool: Dagster pool that bounds concurrent steps.
     """
     read_specs = tuple(reads)
-    checks = dict(blocking_checks or {})
     stage: str = spec.asset.split("/", 1)[0]
 
     def declare(rule: Rule) -> dg.AssetsDefinition:
@@ -132,13 +126,6 @@ def managed_asset(
                     "ao/row": spec.row,
                 },
                 pool=pool,
-                check_specs=[
-                    dg.AssetCheckSpec(
-                        name, asset=dg.AssetKey(spec.asset.split("/")), blocking=True, description=check.__doc__
-                    )
-                    for name, check in checks.items()
-                ]
-                or None,
             )
             def materialize(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows the bare class only
                 first, last = cycles_of(context)
@@ -146,18 +133,11 @@ def managed_asset(
                 with mapped_failures():
                     computation = _Computation(rule, facts, code_version, depends_on_day, is_skippable, prepare)
                     receipt = _materialize(context, work, computation)
-                    return materialize_result(receipt, [_evaluate(work, name, check) for name, check in checks.items()])
+                    return materialize_result(receipt)
 
         return materialize
 
     return declare
-
-
-def _evaluate(work: Work, name: str, check: CheckRule) -> dg.AssetCheckResult:
-    passed, facts = check(work)
-    return dg.AssetCheckResult(
-        check_name=name, passed=passed, severity=dg.AssetCheckSeverity.ERROR, metadata=dict(facts)
-    )
 
 
 def freshness(cadence_minutes: int) -> dg.FreshnessPolicy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -16,7 +16,7 @@ MAX_NOTE_CHARACTERS = 2_000
 """Longest JSON note kept in metadata: Dagster stores each about four times."""
 
 
-def materialize_result(receipt: Receipt, checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult[None]:
+def materialize_result(receipt: Receipt) -> dg.MaterializeResult[None]:
     """Report a bundle: its data version is the state hash, so Dagster's staleness is exact."""
     metadata = header_metadata(receipt.header)
     if receipt.is_replay:
@@ -27,7 +27,6 @@ def materialize_result(receipt: Receipt, checks: Sequence[dg.AssetCheckResult] =
         metadata=metadata,
         data_version=dg.DataVersion(receipt.header.state_hash_after),
         tags=_tags(receipt.header),
-        check_results=list(checks),
     )
 
 

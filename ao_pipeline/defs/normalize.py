@@ -168,20 +168,11 @@ _GATE_INPUTS = {
 }
 
 
-def no_blocking_gate_failed(work: Work) -> tuple[bool, dict[str, str]]:
-    """Every gate whose failure blocks holds: what is computed from these tables can be trusted."""
-    failed = [
-        row["gate"] for row in work.table(NORM_GATES).to_pylist() if row["effect"] == "block" and not row["is_passed"]
-    ]
-    return not failed, {"failed": ", ".join(sorted(failed)) or "none"}
-
-
 @managed_asset(
     NORM_GATES,
     reads=list(_GATE_INPUTS.values()),
     code_version=gates.GATES_VERSION,
     kinds=_KINDS,
-    blocking_checks={"no_blocking_gate_failed": no_blocking_gate_failed},
 )
 def norm_gates(work: Work) -> RowSource:
     """The ten data-quality gates, measured."""

@@ -13,7 +13,8 @@ from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
-from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, CYCLE_LANE, GATE_CHECK, cycle_job, cycle_request, in_cycle_checks
+from ao_pipeline.defs.blocking import GATE_CHECK
+from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, CYCLE_LANE, cycle_job, cycle_request, in_cycle_checks
 from ao_pipeline.defs.operations import close_cycle
 from ao_pipeline.defs.seam import report_lost_events
 from ao_pipeline.resilience.catch_up import plan_catch_up
@@ -49,7 +50,9 @@ def catch_up(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReas
         return dg.SkipReason("no cycle was missed")
     attempt = context.instance.get_runs_count(dg.RunsFilter(tags={tags.CYCLE: missed.last.key})) + 1
     if attempt > MAX_ATTEMPTS:
-        return dg.SkipReason(f"{attempt - 1} runs could not open cycle {missed.last}; it is asked for again with the next one")
+        return dg.SkipReason(
+            f"{attempt - 1} runs could not open cycle {missed.last}; it is asked for again with the next one"
+        )
     return cycle_request(
         missed.first,
         missed.last,

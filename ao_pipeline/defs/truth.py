@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ao_pipeline.bundles.canonical import RowSource
 from ao_pipeline.collect.reference_tables import REF_CLIENTS, REF_LANES, REF_TEAM
-from ao_pipeline.defs import collapse
 from ao_pipeline.defs.managed import Work, managed_asset
 from ao_pipeline.normalize.tables import (
     NORM_GATES,
@@ -20,7 +19,6 @@ from ao_pipeline.truth import capacity, client_health, commitments, time_blocks
 from ao_pipeline.truth.tables import TRUTH_CAPACITY, TRUTH_CLIENT_HEALTH, TRUTH_COMMITMENTS, TRUTH_TIME_BLOCKS
 
 _KINDS = {"pandas"}
-_COLLAPSE = {collapse.NAME: collapse.row_count_has_not_collapsed}
 
 
 @managed_asset(
@@ -48,7 +46,6 @@ def truth_time_blocks(work: Work) -> RowSource:
     kinds=_KINDS,
     depends_on_day=True,
     facts=lambda work: {"org_domains": work.settings.org_domain_list},
-    blocking_checks=_COLLAPSE,
 )
 def truth_commitments(work: Work) -> RowSource:
     """Promises and requests found in mail, with owner, deadline and whether a task tracks them."""
@@ -95,7 +92,6 @@ def truth_capacity(work: Work) -> RowSource:
     code_version=client_health.CLIENT_HEALTH_VERSION,
     kinds=_KINDS,
     depends_on_day=True,
-    blocking_checks=_COLLAPSE,
 )
 def truth_client_health(work: Work) -> RowSource:
     """Each client's health from delivery, cash, responsiveness and commitments, where there is data."""
