@@ -55,6 +55,9 @@ class Settings(BaseSettings):
         default="agency.example",
         description="Comma-separated mail domains of the agency itself: tells inbound from outbound",
     )
+    files_dir: Path | None = Field(
+        default=None, description="Folder of exported files to read sources from, see docs/files.md; empty means none"
+    )
     reference_dir: Path = Field(default=Path("deploy/reference"), description="Folder of the typed reference files")
 
     sandbox_enabled: bool = Field(default=True, description="Let `ao up` start the simulated upstreams")
@@ -101,6 +104,11 @@ class Settings(BaseSettings):
     source_budget_seconds: float = Field(
         default=120.0, gt=0, le=3600, description="Total time of one collector in one cycle, waits included"
     )
+
+    @field_validator("files_dir", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("org_time_zone")
     @classmethod
@@ -151,6 +159,11 @@ class Settings(BaseSettings):
     def reference_path(self) -> Path:
         """Absolute folder of reference files."""
         return _absolute(self.reference_dir)
+
+    @property
+    def files_path(self) -> Path | None:
+        """Absolute folder of exported files; None when files are no source."""
+        return None if self.files_dir is None else _absolute(self.files_dir.expanduser())
 
     @property
     def resolved_state_url(self) -> str:
