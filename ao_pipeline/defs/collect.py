@@ -5,26 +5,21 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
-from ao_pipeline.adapters.sources.registry import collect
 from ao_pipeline.bundles.changes import Change
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.collect.cadence import CADENCE
 from ao_pipeline.collect.tables import RAW_TABLES
 from ao_pipeline.defs.managed import Work, managed_asset
+from ao_pipeline.defs.origin import collect_from_origin, source_of_asset
 
 CONTRACT_VERSION: Final = "1"
 """Version of the parsers and contracts; a change collects everything again in a new generation."""
 
 
-def source_of_asset(asset: str) -> str:
-    """Return the upstream of a raw asset: `asana` of `raw/asana_tasks`."""
-    return asset.split("/")[1].split("_")[0]
-
-
 def _declare(spec: TableSpec) -> Any:
     def rule(work: Work) -> Change:
-        collected = collect(
-            spec.asset,
+        collected = collect_from_origin(
+            spec,
             settings=work.settings,
             cursor=work.store.cursor(spec.asset),
             stored_keys=partial(work.store.read_keys, spec.asset),

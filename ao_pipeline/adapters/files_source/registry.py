@@ -1,0 +1,89 @@
+"""Which function reads which asset from files: the one door to the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+import pyarrow as pa
+
+from ao_pipeline import clock
+from ao_pipeline.adapters.files_source import mail
+from ao_pipeline.adapters.files_source.folder import Found, Kind, scan
+from ao_pipeline.adapters.files_source.intake import FilesRequest, Limits
+from ao_pipeline.collect.result import Collected
+from ao_pipeline.settings import Settings
+
+FilesCollector = Callable[[FilesRequest, list[Found]], Collected]
+
+
+@dataclass(frozen=True)
+class FilesReader:
+    """How an asset is read: the kinds of files that it comes from, and the function."""
+
+    kinds: tuple[Kind, ...]
+    collect: FilesCollector
+
+
+READERS: Final[Mapping[str, FilesReader]] = MappingProxyType(
+    {
+        "raw/gmail_messages": FilesReader(mail.KINDS, mail.collect_messages),
+    }
+)
+
+
+def found_files(asset: str, settings: Settings) -> list[Found]:
+    """Return the files that an asset is read from; empty when the setting names no folder or it holds none.
+
+    Raises:
+        ConfigError: The folder is missing.
+    """
+    root = settings.files_path
+    reader = READERS.get(asset)
+    if root is None:
+        return []
+    found = scan(root)
+    return [file for file in found if reader is not None and file.kind in reader.kinds]
+
+
+def collect_files(
+    asset: str,
+    files: list[Found],
+    *,
+    settings: Settings,
+    cursor: Mapping[str, Any] | None,
+    stored_keys: Callable[[], pa.Table],
+    now: datetime,
+    limits: Limits | None = None,
+    monotonic: Callable[[], float] = clock.monotonic_seconds,
+) -> Collected:
+    """Collect what changed in `files` since `cursor`, as far as `limits` go.
+
+    Args:
+        asset: Key of a raw asset.
+        files: What `found_files` gave.
+        settings: The folder and the organisation's time zone.
+        cursor: What the last committed collection left; an upstream's own cursor counts as none.
+        stored_keys: Reads the key columns of all stored rows.
+        now: The cycle's end.
+        limits: Bounds; None means the default ones within the source's time budget.
+        monotonic: Measures durations; a test passes its own.
+
+    Raises:
+        TransientError: A file vanished or could not be read. Nothing was remembered.
+    """
+    root = settings.files_path
+    assert root is not None, "files were found in a folder, so there is one"
+    request = FilesRequest(
+        root=root,
+        zone=settings.zone,
+        cursor=cursor,
+        stored_keys=stored_keys,
+        now=now,
+        limits=limits or Limits(seconds=0.75 * settings.source_budget_seconds),
+        monotonic=monotonic,
+    )
+    return READERS[asset].collect(request, files)

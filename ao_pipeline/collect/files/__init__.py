@@ -1,0 +1,1 @@
+"""Exported files to records, format by format. Pure: bytes and text come in, who opens files is elsewhere."""
