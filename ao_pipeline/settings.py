@@ -77,7 +77,8 @@ class Settings(BaseSettings):
         default=None, description="Service-account JSON; unset means the sandbox's own, made at its start"
     )
     google_subject: str = Field(
-        default="ops@agency.example", description="User whose delegated view of Calendar and Chat is read"
+        default="ops@agency.example",
+        description="User whose delegated view of Calendar, Chat, Tasks, contacts and Drive is read",
     )
     gmail_base_url: str = Field(default="", description="Empty means the sandbox")
     gmail_mailboxes: str = Field(
@@ -85,6 +86,9 @@ class Settings(BaseSettings):
     )
     calendar_base_url: str = Field(default="", description="Empty means the sandbox")
     chat_base_url: str = Field(default="", description="Empty means the sandbox")
+    tasks_base_url: str = Field(default="", description="Google Tasks. Empty means the sandbox")
+    people_base_url: str = Field(default="", description="Google contacts. Empty means the sandbox")
+    drive_base_url: str = Field(default="", description="Empty means the sandbox")
     xero_base_url: str = Field(default="", description="Empty means the sandbox")
     xero_token_url: str = Field(default="", description="Empty means the sandbox")
     xero_client_id: str = Field(default="sandbox-xero-client", description="Custom-connection client id")
@@ -174,16 +178,9 @@ class Settings(BaseSettings):
         return f"http://127.0.0.1:{self.sandbox_port}"
 
     def upstream_url(self, source: str) -> str:
-        """Return the base URL of `asana`, `gmail`, `calendar`, `chat`, `xero`, `xero_token` or `webhook`."""
-        configured = {
-            "asana": self.asana_base_url,
-            "gmail": self.gmail_base_url,
-            "calendar": self.calendar_base_url,
-            "chat": self.chat_base_url,
-            "xero": self.xero_base_url,
-            "xero_token": self.xero_token_url,
-            "webhook": self.webhook_url.get_secret_value(),
-        }[source]
+        """Return the base URL of a source, or of `xero_token` or `webhook`; the keys are those of `SANDBOX_PATHS`."""
+        value = getattr(self, URL_FIELDS[source])
+        configured: str = value.get_secret_value() if isinstance(value, SecretStr) else value
         return configured.rstrip("/") or self.sandbox_url + SANDBOX_PATHS[source]
 
     @property
@@ -199,11 +196,27 @@ SANDBOX_PATHS: Final = {
     "gmail": "/gmail/gmail/v1",
     "calendar": "/calendar/calendar/v3",
     "chat": "/chat/v1",
+    "gtasks": "/tasks/tasks/v1",
+    "people": "/people/v1",
+    "drive": "/drive/drive/v3",
     "xero": "/xero/api.xro/2.0",
     "xero_token": "/xero/identity/connect/token",
     "webhook": "/webhook/chat",
 }
 """Where the sandbox mounts each vendor's API; behind it stand the vendor's own paths."""
+
+URL_FIELDS: Final = {
+    **{source: f"{source}_base_url" for source in ("asana", "gmail", "calendar", "chat", "people", "drive", "xero")},
+    "gtasks": "tasks_base_url",
+    "xero_token": "xero_token_url",
+    "webhook": "webhook_url",
+}
+"""Which field holds the address of a source."""
+
+
+def url_variable(source: str) -> str:
+    """Return the name of the variable that holds a source's address, for messages."""
+    return PREFIX + URL_FIELDS[source].upper()
 
 
 def _absolute(path: Path) -> Path:

@@ -5,6 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from ao_pipeline.bundles.schema import TableSpec, boolean, day, decimal, instant, integer, json, text
+from ao_pipeline.collect.workspace_tables import (
+    RAW_DRIVE_FILES,
+    RAW_GTASKS_LISTS,
+    RAW_GTASKS_TASKS,
+    RAW_PEOPLE_CONTACTS,
+)
 
 RAW_ASANA_USERS: Final = TableSpec(
     asset="raw/asana_users",
@@ -246,6 +252,10 @@ RAW_TABLES: Final = (
     RAW_CHAT_SPACES,
     RAW_CHAT_MEMBERS,
     RAW_CHAT_MESSAGES,
+    RAW_GTASKS_LISTS,
+    RAW_GTASKS_TASKS,
+    RAW_PEOPLE_CONTACTS,
+    RAW_DRIVE_FILES,
     RAW_XERO_CONTACTS,
     RAW_XERO_INVOICES,
     RAW_XERO_PAYMENTS,

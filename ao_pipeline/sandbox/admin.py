@@ -26,12 +26,17 @@ TRUTH: Final = {
     "raw_chat_spaces": ("spaces",),
     "raw_chat_members": ("memberships",),
     "raw_chat_messages": ("chats:",),
+    "raw_gtasks_lists": ("tasklists",),
+    "raw_gtasks_tasks": ("gtasks:",),
+    "raw_people_contacts": ("people",),
+    "raw_drive_files": ("files",),
     "raw_xero_contacts": ("contacts",),
     "raw_xero_invoices": ("invoices",),
     "raw_xero_payments": ("payments",),
     "raw_xero_credit_notes": ("credit_notes",),
 }
 """Which collections hold the vendor objects behind a raw table; a name that ends in `:` stands for all of its kind."""
+EXPIRING: Final = ("gmail", "calendar", "people", "drive")
 _WITH_TOMBSTONES: Final = frozenset({"raw_chat_messages", "raw_calendar_events"})
 """Deleted chat messages keep their row; cancelled events stay visible as tombstones."""
 
@@ -130,10 +135,10 @@ async def delete_faults(site: Site, request: Request) -> Response:
 
 
 async def post_expiry(site: Site, request: Request) -> Response:
-    """POST /admin/expire with source gmail or calendar: every cursor given so far is now too old."""
+    """POST /admin/expire with a source whose cursors expire: every one given so far is now too old."""
     source = (await _body(request)).get("source")
-    if source not in ("gmail", "calendar"):
-        raise bad_request("source must be gmail or calendar")
+    if source not in EXPIRING:
+        raise bad_request(f"source must be one of {EXPIRING}")
     latest = max(collection.sequence for collection in site.world().collections.values())
     site.expired_before[source] = max(latest, site.clock.micros()) + 1
     return json_reply({"source": source})

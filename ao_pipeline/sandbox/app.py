@@ -11,7 +11,17 @@ from ao_pipeline.sandbox import admin, webhook
 from ao_pipeline.sandbox.faults import FaultGate
 from ao_pipeline.sandbox.options import SandboxClock
 from ao_pipeline.sandbox.site import Site
-from ao_pipeline.sandbox.vendors import asana, gmail, google, google_calendar, google_chat, xero
+from ao_pipeline.sandbox.vendors import (
+    asana,
+    gmail,
+    google,
+    google_calendar,
+    google_chat,
+    google_drive,
+    google_people,
+    google_tasks,
+    xero,
+)
 
 
 class DatedApp:
@@ -40,6 +50,9 @@ def build_app(site: Site) -> ASGIApp:
         *gmail.ROUTES,
         *google_calendar.ROUTES,
         *google_chat.ROUTES,
+        *google_tasks.ROUTES,
+        *google_people.ROUTES,
+        *google_drive.ROUTES,
         *xero.ROUTES,
         *google.ROUTES,
         *webhook.ROUTES,

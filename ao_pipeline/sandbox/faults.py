@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ao_pipeline.clock import monotonic_seconds
 from ao_pipeline.sandbox.replies import json_reply
+from ao_pipeline.settings import SANDBOX_PATHS
 
 KINDS: Final = frozenset(
     {
@@ -26,9 +27,11 @@ KINDS: Final = frozenset(
         "revoke_subject",
     }
 )
-SOURCES: Final = frozenset({"asana", "gmail", "calendar", "chat", "xero", "xero_token", "google_token", "webhook", "*"})
+_GOOGLE: Final = frozenset({"gmail", "calendar", "chat", "gtasks", "people", "drive"})
+SOURCES: Final = _GOOGLE | {"asana", "xero", "xero_token", "google_token", "webhook", "*"}
+_MOUNTS: Final = {path.split("/")[1]: source for source, path in SANDBOX_PATHS.items() if source != "xero_token"}
 _LIST_KEYS: Final = (
-    "data", "items", "messages", "history", "spaces", "memberships", "labels",
+    "data", "items", "messages", "history", "spaces", "memberships", "labels", "connections", "files", "changes",
     "Invoices", "Contacts", "Payments", "CreditNotes",
 )  # fmt: skip
 _LONGEST_HANG_SECONDS: Final = 600.0
@@ -127,8 +130,7 @@ def source_of(path: str) -> str:
         return "xero_token"
     if path.startswith("/google/"):
         return "google_token"
-    first = path.split("/", 2)[1] if "/" in path else ""
-    return first if first in SOURCES else ""
+    return _MOUNTS.get(path.split("/", 2)[1] if "/" in path else "", "")
 
 
 class FaultGate:
@@ -222,7 +224,8 @@ def spoil(kind: str, body: bytes) -> bytes:
 
 def _break_record(row: dict[str, Any]) -> dict[str, Any]:
     """Return the record with its times, amounts and names of the wrong type; the key stays, so that it can be named."""
-    keys = ("gid", "id", "name", "InvoiceID", "ContactID", "PaymentID", "CreditNoteID", "threadId")
+    keys = ("gid", "id", "name", "InvoiceID", "ContactID", "PaymentID", "CreditNoteID", "threadId",
+            "resourceName", "fileId", "changeType", "removed")  # fmt: skip
     has_gid = "gid" in row
     return {
         key: value if key in keys and not (has_gid and key == "name") else {"unexpected": [1]}
@@ -241,7 +244,7 @@ def error_body(source: str, status: int) -> Any:
                 }
             ]
         }
-    if source in ("gmail", "calendar", "chat"):
+    if source in _GOOGLE:
         reason = {403: "rateLimitExceeded", 429: "rateLimitExceeded", 410: "fullSyncRequired"}.get(
             status, "backendError"
         )

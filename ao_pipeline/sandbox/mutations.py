@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ao_pipeline.clock import from_micros, to_iso
-from ao_pipeline.sandbox.world import ledger, tasks
+from ao_pipeline.sandbox.world import ledger, tasks, workspace
 from ao_pipeline.sandbox.world.chats import build_chat_message, chat_collection, chat_time, deleted_message, membership
 from ao_pipeline.sandbox.world.draw import Draw
 from ao_pipeline.sandbox.world.mails import Person, build_message, mail_collection
@@ -25,6 +25,9 @@ KINDS: Final = (
     "payment",
     "calendar",
     "member",
+    "gtask",
+    "person",
+    "file",
 )
 _COLLECTIONS: Final = {
     "task": "tasks",
@@ -35,6 +38,8 @@ _COLLECTIONS: Final = {
     "payment": "payments",
     "calendar": "calendars",
     "member": "memberships",
+    "person": workspace.PEOPLE,
+    "file": workspace.FILES,
 }
 _VENDOR_HAS_NO_DELETE: Final[dict[str, Json]] = {
     "invoice": {"Status": "DELETED", "AmountDue": 0.0},
@@ -80,10 +85,11 @@ def _place(world: World, kind: str, place: Any) -> str:
     name = {
         "mail": mail_collection(str(place or agency.mailboxes[0])),
         "event": event_collection(str(place or agency.calendars[0][0])),
+        "gtask": workspace.task_collection(str(place or workspace.task_lists(agency)[0]["id"])),
         "message": chat_collection(str(place or agency.spaces[0][0])),
     }.get(kind, "tasks")
     if name not in world.collections:
-        raise ValueError(f"{place!r} is not a known mailbox, calendar or space")
+        raise ValueError(f"{place!r} is not a known mailbox, calendar, space or task list")
     return name
 
 
@@ -106,6 +112,12 @@ def _delete(world: World, kind: str, record: Record, collection: str) -> None:
         remains = event_tombstone(record.data)
     elif kind == "message":
         remains = deleted_message(record.data, world.now)
+    elif kind == "gtask":
+        remains = workspace.task_tombstone(record.data)
+    elif kind == "person":
+        remains = workspace.person_tombstone(record.data)
+    elif kind == "file":
+        remains = {"id": record.key}
     world.mutate(collection, record.key, "drop", remains)
 
 
@@ -139,6 +151,8 @@ def _create(world: World, kind: str, collection: str, fields: Json, *, number: i
             **build_chat_message(name, place, agency.chatters[0], str(fields.get("text", "test")), now),
             **fields,
         }
+    if kind in ("gtask", "person", "file"):
+        return _create_own(world, draw, kind, fields)
     if kind == "calendar":
         raise ValueError("a calendar cannot be created here: it has events of its own from the beginning")
     if kind == "member":
@@ -147,6 +161,16 @@ def _create(world: World, kind: str, collection: str, fields: Json, *, number: i
     if kind == "event":
         return _create_event(world, draw, fields)
     return _create_document(world, draw, kind, fields, number)
+
+
+def _create_own(world: World, draw: Draw, kind: str, fields: Json) -> tuple[str, Json]:
+    if kind == "person":
+        key = str(fields.pop("resourceName", f"people/c{draw.number()}"))
+        return key, {**workspace.build_person(draw, key), **fields}
+    key = str(fields.pop("id", draw.hexadecimal(22)))
+    if kind == "gtask":
+        return key, {**workspace.build_task(draw, key, world.now), **fields}
+    return key, {**workspace.build_file(world.agency, draw, key, world.now), **fields}
 
 
 def _create_event(world: World, draw: Draw, fields: Json) -> tuple[str, Json]:

@@ -132,7 +132,7 @@ class RunningSandbox:
         self._call("DELETE", "/admin/fault", None)
 
     def expire_cursors(self, source: str) -> None:
-        """Make every cursor that gmail or calendar has given too old."""
+        """Make every cursor that gmail, calendar, people or drive has given too old."""
         self._call("POST", "/admin/expire", {"source": source})
 
     def state(self) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from ao_pipeline.errors import AoError, AuthError, CursorExpiredError, Permanent
 CURSOR_STATUSES: Final = frozenset({404, 410, 412})
 """What vendors answer to a cursor they forgot: Gmail 404, Calendar 410, Asana 412."""
 
+CURSOR_REASONS: Final = frozenset({"EXPIRED_SYNC_TOKEN"})
+"""What Google's People API says instead; the status that comes with it is not documented."""
+
 RETRYABLE_STATUSES: Final = frozenset({408, 425, 429})
 
 GOOGLE_RATE_REASONS: Final = frozenset(
@@ -42,7 +45,7 @@ def classify(
     reasons = _reasons(body)
     details: dict[str, Any] = {"status": status, "operation": operation, "reason": reasons[0] if reasons else ""}
     what = f"{operation} answered {status}" + (f" ({reasons[0]})" if reasons else "")
-    if is_cursor_call and status in CURSOR_STATUSES:
+    if is_cursor_call and (status in CURSOR_STATUSES or not CURSOR_REASONS.isdisjoint(reasons)):
         return CursorExpiredError(f"{what}: the stored cursor has expired; a full listing follows", **details)
     is_limit = status == 403 and not GOOGLE_RATE_REASONS.isdisjoint(reasons)
     if status >= 500 or status in RETRYABLE_STATUSES or is_limit:

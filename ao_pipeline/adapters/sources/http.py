@@ -27,7 +27,7 @@ from ao_pipeline.errors import (
     PermanentError,
     TransientError,
 )
-from ao_pipeline.settings import Settings
+from ao_pipeline.settings import Settings, url_variable
 
 THREADS: Final = 4
 """Parallel requests of one collector. Xero allows five at once; more than four gained nothing on two cores."""
@@ -215,8 +215,7 @@ class SourceClient:
             raise TransientError(f"{self.source}: the connection failed ({type(error).__name__})") from None
         except requests.RequestException as error:
             raise PermanentError(
-                f"{self.source}: the request cannot be sent ({type(error).__name__});"
-                f" check AO_{self.source.upper()}_BASE_URL"
+                f"{self.source}: the request cannot be sent ({type(error).__name__}); check {url_variable(self.source)}"
             ) from None
 
     def _read(self, response: requests.Response) -> bytes:

@@ -23,10 +23,13 @@ RATE_LIMITS: Final[Mapping[str, RateLimit]] = {
     "gmail": RateLimit(6_000),
     "calendar": RateLimit(600),
     "chat": RateLimit(3_000),
+    "gtasks": RateLimit(600),
+    "people": RateLimit(90),
+    "drive": RateLimit(12_000),
     "xero": RateLimit(60),
 }
 """Source: vendors' quota pages, 2026. Asana: paid plans, per token. Gmail: units per user, projects since May 2026.
-Calendar: per user. Chat: per project. Xero: per organisation."""
+Calendar, Tasks, People, Drive: per user. Chat: per project. Xero: per organisation."""
 
 GMAIL_UNITS: Final[Mapping[str, int]] = {"gmail.messages.get": 20, "gmail.messages.list": 5, "gmail.history.list": 2}
 """Units of one call; others cost one."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from ao_pipeline import clock
-from ao_pipeline.adapters.sources import asana, asana_tasks, calendar, chat, gmail, xero
+from ao_pipeline.adapters.sources import asana, asana_tasks, calendar, chat, drive, gmail, gtasks, people, xero
 from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.errors import UnknownNameError
@@ -29,6 +29,10 @@ COLLECTORS: Final[Mapping[str, Collector]] = MappingProxyType(
         "raw/chat_spaces": chat.collect_spaces,
         "raw/chat_members": chat.collect_members,
         "raw/chat_messages": chat.collect_messages,
+        "raw/gtasks_lists": gtasks.collect_lists,
+        "raw/gtasks_tasks": gtasks.collect_tasks,
+        "raw/people_contacts": people.collect_contacts,
+        "raw/drive_files": drive.collect_files,
         "raw/xero_contacts": xero.collect_contacts,
         "raw/xero_invoices": xero.collect_invoices,
         "raw/xero_payments": xero.collect_payments,

@@ -34,6 +34,9 @@ GOOGLE_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
         "https://www.googleapis.com/auth/chat.memberships.readonly",
         "https://www.googleapis.com/auth/chat.messages.readonly",
     ),
+    "gtasks": ("https://www.googleapis.com/auth/tasks.readonly",),
+    "people": ("https://www.googleapis.com/auth/contacts.readonly",),
+    "drive": ("https://www.googleapis.com/auth/drive.metadata.readonly",),
 }
 """Read-only, and per source: a leaked token opens one of them."""
 

@@ -1,4 +1,4 @@
-"""Xero contacts, invoices, payments, credit notes: pages in the order of change, since the server's time of the last collection.
+"""Xero documents: pages in the order of change, since the server's time of the last collection.
 
 Xero deletes nothing that these listings hold: voided, deleted and archived are states of a row.
 """

@@ -1,4 +1,4 @@
-"""What Google's three APIs share: bearer check, error bodies, the token endpoint."""
+"""What Google's APIs share: bearer check, error bodies, the token endpoint."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ AUTHORISED_SCOPES: Final = frozenset(
         "chat.messages.readonly",
         "chat.memberships.readonly",
         "chat.bot",
+        "tasks.readonly",
+        "contacts.readonly",
+        "drive.metadata.readonly",
     )
 )
 """Scopes that the domain's administrator granted to the service account."""

@@ -29,11 +29,17 @@ class WorldSize:
     """Singles, masters, exceptions and copies together; one birth makes 1.15 of them on average."""
     invoices: int
     contacts: int
+    google_tasks: int = 90
+    people: int = 120
+    files: int = 200
     task_horizon_days: int = 60
     mail_horizon_days: int = 30
     chat_horizon_days: int = 30
     event_horizon_days: int = 45
     invoice_horizon_days: int = 150
+    google_task_horizon_days: int = 40
+    person_horizon_days: int = 90
+    file_horizon_days: int = 40
 
 
 SIZE_S: Final = WorldSize(
@@ -71,11 +77,17 @@ SIZE_M: Final = WorldSize(
     events=38_000,
     invoices=1_255,
     contacts=320,
+    google_tasks=600,
+    people=900,
+    files=8_000,
     task_horizon_days=360,
     mail_horizon_days=120,
     chat_horizon_days=360,
     event_horizon_days=360,
     invoice_horizon_days=360,
+    google_task_horizon_days=360,
+    person_horizon_days=360,
+    file_horizon_days=360,
 )
 """About the size of a real agency of thirty people."""
 
@@ -93,11 +105,17 @@ SIZE_L: Final = WorldSize(
     events=190_000,
     invoices=6_000,
     contacts=1_600,
+    google_tasks=3_000,
+    people=4_500,
+    files=40_000,
     task_horizon_days=720,
     mail_horizon_days=240,
     chat_horizon_days=720,
     event_horizon_days=720,
     invoice_horizon_days=720,
+    google_task_horizon_days=720,
+    person_horizon_days=720,
+    file_horizon_days=720,
 )
 """Scale and leak tests."""
 

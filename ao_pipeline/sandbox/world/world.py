@@ -10,7 +10,7 @@ import heapq
 from typing import Any, Final
 
 from ao_pipeline.clock import from_micros, to_iso
-from ao_pipeline.sandbox.world import chats, ledger, mails, meetings, projects, tasks
+from ao_pipeline.sandbox.world import chats, ledger, mails, meetings, projects, tasks, workspace
 from ao_pipeline.sandbox.world.agency import Agency
 from ao_pipeline.sandbox.world.births import Births, schedule_births
 from ao_pipeline.sandbox.world.draw import Draw
@@ -108,6 +108,13 @@ def _collections(agency: Agency) -> list[Collection]:
     made += [Collection(mails.mail_collection(box), stamp=stamp_gmail, keeps_history=True) for box in agency.mailboxes]
     made += [Collection(meetings.event_collection(item), stamp=stamp_event) for item, _ in agency.calendars]
     made += [Collection(chats.chat_collection(space)) for space, _ in agency.spaces]
+    made += [
+        Collection(workspace.TASK_LISTS),
+        Collection(workspace.PEOPLE, stamp=workspace.stamp_person),
+        Collection(workspace.FILES),
+    ]
+    lists = workspace.task_lists(agency)
+    made += [Collection(workspace.task_collection(item["id"]), stamp=workspace.stamp_task) for item in lists]
     return made
 
 
@@ -151,6 +158,9 @@ def _kinds(agency: Agency, anchor: int) -> list[Births]:
         kind("membership", *chats.MEMBER_CHANGES, chats.membership_life),
         kind("event", events, size.event_horizon_days, meetings.event_life),
         kind("invoice", size.invoices, size.invoice_horizon_days, ledger.invoice_life),
+        kind("gtask", size.google_tasks, size.google_task_horizon_days, workspace.google_task_life),
+        kind("person", size.people, size.person_horizon_days, workspace.person_life),
+        kind("file", size.files, size.file_horizon_days, workspace.file_life),
     ]
 
 
@@ -172,6 +182,8 @@ def _fixed(agency: Agency, anchor: int) -> list[Change]:
         put("contacts", contact["ContactID"], contact)
     for name, title in agency.spaces:
         put("spaces", name, projects.space(name, title))
+    for item in workspace.task_lists(agency):
+        put(workspace.TASK_LISTS, item["id"], item)
     for member in chats.first_memberships(agency):
         put("memberships", member["name"], member)
     for place, (calendar_id, summary) in enumerate(agency.calendars):

@@ -510,6 +510,33 @@ def upgrade() -> None:
         comment="one Google Chat space that the caller is a member of",
     )
     op.create_table(
+        "raw_drive_files",
+        sa.Column("file_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("mime_type", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("parents_json", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("owner_email", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("is_trashed", sa.Boolean(), autoincrement=False, nullable=True),
+        sa.Column("is_shared", sa.Boolean(), autoincrement=False, nullable=True),
+        sa.Column("size_bytes", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("md5_checksum", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("web_url", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column(
+            "created_at",
+            sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql"),
+            autoincrement=False,
+            nullable=True,
+        ),
+        sa.Column(
+            "modified_at",
+            sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql"),
+            autoincrement=False,
+            nullable=True,
+        ),
+        sa.PrimaryKeyConstraint("file_id"),
+        comment="one file or folder that the subject can see; metadata only",
+    )
+    op.create_table(
         "raw_gmail_messages",
         sa.Column("mailbox", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("message_id", sa.Text(), autoincrement=False, nullable=False),
@@ -532,6 +559,64 @@ def upgrade() -> None:
         sa.Column("size_bytes", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("mailbox", "message_id"),
         comment="one message in one mailbox",
+    )
+    op.create_table(
+        "raw_gtasks_lists",
+        sa.Column("list_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("title", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column(
+            "updated_at",
+            sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql"),
+            autoincrement=False,
+            nullable=True,
+        ),
+        sa.PrimaryKeyConstraint("list_id"),
+        comment="one list of Google Tasks",
+    )
+    op.create_table(
+        "raw_gtasks_tasks",
+        sa.Column("list_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("task_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("title", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("notes", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("task_status", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("due_on", sa.Text().with_variant(sa.Date(), "postgresql"), autoincrement=False, nullable=True),
+        sa.Column(
+            "completed_at",
+            sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql"),
+            autoincrement=False,
+            nullable=True,
+        ),
+        sa.Column("parent_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("is_hidden", sa.Boolean(), autoincrement=False, nullable=True),
+        sa.Column("position", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("web_url", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column(
+            "updated_at",
+            sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql"),
+            autoincrement=False,
+            nullable=True,
+        ),
+        sa.PrimaryKeyConstraint("list_id", "task_id"),
+        comment="one task in one list of Google Tasks, hidden ones included",
+    )
+    op.create_table(
+        "raw_people_contacts",
+        sa.Column("resource_name", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("display_name", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("given_name", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("family_name", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("emails_json", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("phones_json", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("organizations_json", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column(
+            "updated_at",
+            sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql"),
+            autoincrement=False,
+            nullable=True,
+        ),
+        sa.PrimaryKeyConstraint("resource_name"),
+        comment="one contact of the subject",
     )
     op.create_table(
         "raw_xero_contacts",
