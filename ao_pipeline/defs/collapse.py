@@ -9,7 +9,8 @@ from ao_pipeline.collect.volume import VolumePolicy
 NAME: Final = "row_count_has_not_collapsed"
 
 COLLAPSE_POLICY: Final = VolumePolicy(min_ratio=0.5, min_stored_rows=10)
-"""Lower than for listings, because these are results: an agency of 19 clients that has 5 a cycle later lost them by mistake."""
+"""Lower than for listings, because these are results: an agency of 19 clients that has 5 a cycle later lost them by mistake.
+Smaller tables may shrink freely, also to nothing: the last open promise may well be kept."""
 
 LOOK_BACK_BUNDLES: Final = 20
 """Bundles whose row counts say what is usual: five hours of cycles."""
@@ -21,6 +22,5 @@ def measure_collapse(store: StateStore, spec: TableSpec) -> tuple[bool, dict[str
     if not headers:
         return False, {"rows": 0, "recent_most": 0, "reason": "never materialized"}
     rows, most = headers[0].row_count_after, max(header.row_count_after for header in headers)
-    emptied = rows == 0 and most > 0
-    shrunk = most >= COLLAPSE_POLICY.min_stored_rows and rows < COLLAPSE_POLICY.min_ratio * most
-    return not (emptied or shrunk), {"rows": rows, "recent_most": most}
+    collapsed = most >= COLLAPSE_POLICY.min_stored_rows and rows < COLLAPSE_POLICY.min_ratio * most
+    return not collapsed, {"rows": rows, "recent_most": most}

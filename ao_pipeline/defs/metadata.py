@@ -30,11 +30,11 @@ def materialize_result(receipt: Receipt) -> dg.MaterializeResult[None]:
     )
 
 
-def materialization(header: BundleHeader, description: str) -> dg.AssetMaterialization:
-    """Return the event of a bundle that is not the result of a step of its own."""
+def materialization(header: BundleHeader, description: str, *, partition: str | None = None) -> dg.AssetMaterialization:
+    """Return the event of a bundle that is not the result of a step of its own; by default for its newest cycle."""
     return dg.AssetMaterialization(
         asset_key=dg.AssetKey(header.asset.split("/")),
-        partition=header.cycle,
+        partition=partition or header.cycle,
         description=description,
         metadata=header_metadata(header),
         tags={"dagster/data_version": header.state_hash_after, **_tags(header)},

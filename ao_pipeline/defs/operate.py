@@ -18,7 +18,7 @@ from ao_pipeline.defs.gated import without_gated
 from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_request, in_cycle_checks
 from ao_pipeline.defs.location import build_definitions
 from ao_pipeline.defs.operations import close_cycle
-from ao_pipeline.defs.sensors import skipped_assets
+from ao_pipeline.defs.sensors import revert_requests, skipped_assets
 from ao_pipeline.errors import PermanentError, UnknownNameError
 from ao_pipeline.settings import PROJECT_DIR, Settings
 
@@ -92,6 +92,8 @@ def run_cycle(
     result = _execute(instance, CYCLE_JOB_NAME, wanted, request.asset_selection or (), dict(request.tags))
     failures = _failures(result)
     if not result.success:
+        for revert in revert_requests(instance, result.dagster_run):
+            _execute(instance, CYCLE_JOB_NAME, _cycle_of(revert), revert.asset_selection or (), dict(revert.tags))
         skipped = without_gated(instance, result.dagster_run, skipped_assets(instance, result.dagster_run))
         if skipped:
             follow_up = dict(request.tags) | {
@@ -242,6 +244,10 @@ def _cycle_outcome(
     duration_ms = round((clock.monotonic_seconds() - began) * 1000)
     status = "failed" if record is None else record.status
     return CycleOutcome(cycle.key, status, run_id, duration_ms, tuple(assets))
+
+
+def _cycle_of(request: dg.RunRequest) -> Cycle:
+    return Cycle.from_key(request.partition_key or "")
 
 
 def _key(asset: str) -> dg.AssetKey:

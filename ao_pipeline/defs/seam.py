@@ -10,6 +10,7 @@ from ao_pipeline import clock
 from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.bundles.header import BundleHeader
+from ao_pipeline.cycle import Cycle, cycles_between
 from ao_pipeline.defs.metadata import materialization
 from ao_pipeline.defs.resources import REPORT_ASSET, StateResource
 from ao_pipeline.settings import current_settings
@@ -53,7 +54,13 @@ def report_lost_events(context: dg.SensorEvaluationContext) -> dg.SensorResult |
         store.close()
     if not headers:
         return dg.SkipReason("no bundle to compare")
-    lost = [materialization(header, LATE) for header in unreported(context.instance, headers)]
+    if len(headers) == MAX_BUNDLES:  # The cursor is an instant, and a bundle left out may share that of the last one.
+        headers = [header for header in headers if header.started_at_us < headers[-1].started_at_us] or headers
+    lost = [
+        materialization(header, LATE, partition=cycle.key)
+        for header in unreported(context.instance, headers)
+        for cycle in cycles_between(Cycle.from_key(header.first_cycle), Cycle.from_key(header.cycle))
+    ]
     return dg.SensorResult(
         asset_events=lost,
         cursor=str(headers[-1].started_at_us),
@@ -63,7 +70,7 @@ def report_lost_events(context: dg.SensorEvaluationContext) -> dg.SensorResult |
 
 @dg.asset_check(
     asset=REPORT_ASSET,
-    description="Every bundle of the last day has its event in Dagster's log, and every head is the newest one.",
+    description="Every bundle of the last day has its event in Dagster's log.",
 )
 def every_bundle_has_its_event(context: dg.AssetCheckExecutionContext, state: StateResource) -> dg.AssetCheckResult:
     """Compare the store's bundles with Dagster's event log; passes only when they agree."""

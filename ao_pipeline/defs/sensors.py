@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -11,6 +11,7 @@ import dagster as dg
 from ao_pipeline import clock
 from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.adapters.state.store import StateStore
+from ao_pipeline.bundles.header import BundleHeader, BundleKind
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.blocking import GATE_CHECK
@@ -30,6 +31,12 @@ _LIVE: Final = [
 
 MAX_ATTEMPTS: Final = 6
 """Runs for one cycle, retries and follow-ups included, before catching up waits for the next cycle: nothing retries for ever."""
+
+ENGINE: Final = "engine"
+"""Actor of what no human asked for."""
+
+LOOK_BACK_BUNDLES: Final = 200
+"""Bundles searched for the last good state: two days of cycles."""
 
 _RANGE_START: Final = "dagster/asset_partition_range_start"
 
@@ -139,16 +146,19 @@ def refused_assets(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str
 
 
 def revert_requests(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg.RunRequest]:
-    """Return one revert a refused asset: to the cycle before the bundle that this run committed, and on hold after it."""
+    """Return one revert a refused asset: to the state before the bundle that this run committed, and on hold after it."""
     requests: list[dg.RunRequest] = []
     root = run.root_run_id or run.run_id
     with opened_store() as store:
         for asset, check in sorted(refused_assets(instance, run).items()):
-            history = [header for header in store.bundles(asset=asset, limit=50) if header.kind == "materialize"]
-            good = next((header for header in history if header.intent != f"run:{root}"), None)
+            history = store.bundles(asset=asset, limit=LOOK_BACK_BUNDLES)
+            refused = next((header for header in history if header.intent == f"run:{root}"), None)
+            if refused is None:
+                continue  # The check failed over a state that this run did not write.
+            good = last_good(history, refused)
             reason = f"check {check} failed in run {run.run_id[:8]}"
             if good is None:
-                store.hold(asset, reason=f"{reason}; there is no earlier state to return to", actor="engine")
+                store.hold(asset, reason=f"{reason}; there is no earlier state to return to", actor=ENGINE)
                 continue
             requests.append(
                 dg.RunRequest(
@@ -159,7 +169,7 @@ def revert_requests(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg
                     tags={
                         tags.PURPOSE: "revert",
                         tags.REASON: reason,
-                        tags.ACTOR: "engine",
+                        tags.ACTOR: ENGINE,
                         tags.HOLD: "true",
                         tags.CYCLE: good.cycle,
                         "dagster/priority": "10",
@@ -168,6 +178,27 @@ def revert_requests(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg
                 )
             )
     return requests
+
+
+def last_good(history: Sequence[BundleHeader], refused: BundleHeader) -> BundleHeader | None:
+    """Return the computation whose state stood before the refused one.
+
+    After an earlier automatic revert that is not the computation before it, which was refused as well, but the one that was
+    restored. Its cycle must be an earlier one: a cycle's name stands for its newest computation.
+
+    Args:
+        history: The asset's bundles, the newest first.
+        refused: The one to take back.
+    """
+    older = [header for header in history if header.seq < refused.seq]
+    taken_back = {after.seq - 1 for after in older if after.kind == BundleKind.REVERT and after.actor == ENGINE}
+    candidates = [
+        header
+        for header in older
+        if header.kind == BundleKind.MATERIALIZE and header.cycle < refused.first_cycle and header.seq not in taken_back
+    ]
+    same = (header for header in candidates if header.state_hash_after == refused.state_hash_before)
+    return next(same, None) or next(iter(candidates), None)
 
 
 def skipped_assets(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg.AssetKey]:
