@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from ao_pipeline import clock
-from ao_pipeline.adapters.files_source import mail
+from ao_pipeline.adapters.files_source import calendars, mail
 from ao_pipeline.adapters.files_source.folder import Found, Kind, scan
 from ao_pipeline.adapters.files_source.intake import FilesRequest, Limits
 from ao_pipeline.collect.result import Collected
@@ -31,6 +31,8 @@ class FilesReader:
 READERS: Final[Mapping[str, FilesReader]] = MappingProxyType(
     {
         "raw/gmail_messages": FilesReader(mail.KINDS, mail.collect_messages),
+        "raw/calendar_calendars": FilesReader(calendars.KINDS, calendars.collect_calendars),
+        "raw/calendar_events": FilesReader(calendars.KINDS, calendars.collect_events),
     }
 )
 
