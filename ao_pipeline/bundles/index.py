@@ -76,17 +76,17 @@ class RowIndex:
         """Return the index after `deltas`, oldest first."""
         if not deltas:
             return self
-        key_tables = [self.key_table, *(delta.key_table for delta in deltas)]
-        keys = np.concatenate([self.keys, *(delta.keys for delta in deltas)])
-        rows = np.concatenate([self.rows, *(delta.rows for delta in deltas)])
-        is_live = np.concatenate([np.ones(len(self), dtype=np.bool_), *(delta.is_live for delta in deltas)])
-        age = np.arange(len(keys))
-        order = np.lexsort((age, keys[:, 1], keys[:, 0]))
-        ordered = keys[order]
-        is_newest = np.ones(len(order), dtype=np.bool_)
-        is_newest[:-1] = (ordered[1:] != ordered[:-1]).any(axis=1)
-        kept = order[is_newest & is_live[order]]
-        return RowIndex(pa.concat_tables(key_tables).take(pa.array(kept)), keys[kept], rows[kept])
+        delta = _newest(deltas)
+        is_kept = np.ones(len(self), dtype=np.bool_)
+        at = match_sorted(delta.keys, self.keys)
+        is_kept[at[at >= 0]] = False
+        kept, live = np.flatnonzero(is_kept), np.flatnonzero(delta.is_live)
+        keys = np.concatenate([self.keys[kept], delta.keys[live]])
+        rows = np.concatenate([self.rows[kept], delta.rows[live]])
+        order = sort_order(keys)  # Two sorted runs: the stable sort merges them in one pass.
+        sources = np.concatenate([kept, live + len(self)])[order]
+        key_table = pa.concat_tables([self.key_table, delta.key_table]).take(pa.array(sources))
+        return RowIndex(key_table, keys[order], rows[order])
 
     def to_bytes(self) -> bytes:
         """Serialize as an Arrow IPC stream; uncompressed, because hashes do not compress."""
@@ -142,6 +142,22 @@ class IndexDelta:
         """
         key_table, keys, rows, is_live = _read(blob)
         return cls(key_table, keys, rows, is_live)
+
+
+def _newest(deltas: Sequence[IndexDelta]) -> IndexDelta:
+    """Return the last word of `deltas`, oldest first, on each key, in `sort_order`."""
+    keys = np.concatenate([delta.keys for delta in deltas])
+    order = np.lexsort((np.arange(len(keys)), keys[:, 1], keys[:, 0]))
+    ordered = keys[order]
+    is_newest = np.ones(len(order), dtype=np.bool_)
+    is_newest[:-1] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    kept = order[is_newest]
+    return IndexDelta(
+        pa.concat_tables([delta.key_table for delta in deltas]).take(pa.array(kept)),
+        keys[kept],
+        np.concatenate([delta.rows for delta in deltas])[kept],
+        np.concatenate([delta.is_live for delta in deltas])[kept],
+    )
 
 
 def _write(key_table: pa.Table, keys: Digests, rows: Digests, is_live: npt.NDArray[np.bool_] | None) -> bytes:

@@ -22,10 +22,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow.ipc as ipc
+
+from ao_pipeline.adapters.state.database import Database
 from ao_pipeline.bundles.changes import Change
 from ao_pipeline_tests.bench.candidates import Candidate, DeltaLake, DuckDb, Floor, Naive, Ours
 from ao_pipeline_tests.bench.made_table import SPEC, Batch, make_batch, make_table
-from ao_pipeline_tests.stress.histories import FIRST, intent, open_empty
+from ao_pipeline_tests.stress.histories import FIRST, intent, open_empty, reopen
 from ao_pipeline_tests.stress.postgres import fresh_database, postgres_server
 
 REPORT: Final = Path("build/bench/bundles.json")
@@ -113,16 +116,25 @@ def timed(work: Callable[[], None]) -> float:
     return time.perf_counter() - started
 
 
-def peak_memory(rows: int, folder: str) -> int:
-    """Return how much a full-listing commit adds to the peak memory of a process that holds the listing."""
-    store = open_empty(f"sqlite:///{folder}/memory{rows}.db", SPEC)
+def prepare_memory(rows: int, folder: str) -> None:
+    """Store a table, and leave its next listing in a file: the process that is measured must not have built them itself."""
+    store = open_empty(f"sqlite:///{folder}/memory.db", SPEC)
     table = make_table(rows, SEED)
     store.commit(store.begin(intent(SPEC, FIRST, "load")), Change(table, is_full=True))
-    batch = make_batch(table, updates=rows // 100, inserts=rows // 1000, deletes=rows // 1000, seed=1)
-    del table
+    store.close()
+    listing = make_batch(table, updates=rows // 100, inserts=rows // 1000, deletes=rows // 1000, seed=1).listing
+    with ipc.new_file(f"{folder}/listing.arrow", listing.schema) as writer:
+        writer.write_table(listing)
+
+
+def peak_memory(folder: str) -> int:
+    """Return how much a full-listing commit adds to the memory of a process that holds the listing."""
+    store = reopen(Database(f"sqlite:///{folder}/memory.db"), SPEC)
+    with ipc.open_file(f"{folder}/listing.arrow") as reader:
+        listing = reader.read_all()
     clear_peak()
     before = resident_bytes()
-    store.commit(store.begin(intent(SPEC, FIRST.shift(1), "bench")), Change(batch.listing, is_full=True))
+    store.commit(store.begin(intent(SPEC, FIRST.shift(1), "bench")), Change(listing, is_full=True))
     return peak_bytes() - before
 
 
@@ -185,8 +197,9 @@ def run(sizes: list[int]) -> dict[str, Any]:
             folder = Path(tempfile.mkdtemp(prefix="ao_bench_"))
             try:
                 seconds, stored, skipped = measure(rows, folder, server)
-                with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    memory = pool.apply(peak_memory, (rows, str(folder)))
+                with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+                    pool.apply(prepare_memory, (rows, str(folder)))
+                    memory = pool.apply(peak_memory, (str(folder),))
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
             medians[rows] = {
