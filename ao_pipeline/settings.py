@@ -95,6 +95,10 @@ class Settings(BaseSettings):
     xero_client_secret: SecretStr = Field(
         default=SecretStr("sandbox-xero-secret"), description="Custom-connection secret"
     )
+    xero_refresh_token_file: Path | None = Field(
+        default=None,
+        description="File with a rotating refresh token, which is rewritten; unset means client credentials",
+    )
     xero_tenant_id: str = Field(default="00000000-0000-4000-8000-000000000001", description="Organisation to read")
     webhook_url: SecretStr = Field(
         default=SecretStr(""), description="Google Chat webhook of alerts; empty means the sandbox's"
@@ -182,6 +186,11 @@ class Settings(BaseSettings):
         value = getattr(self, URL_FIELDS[source])
         configured: str = value.get_secret_value() if isinstance(value, SecretStr) else value
         return configured.rstrip("/") or self.sandbox_url + SANDBOX_PATHS[source]
+
+    @property
+    def xero_refresh_token_path(self) -> Path | None:
+        """Absolute file of Xero's refresh token; None where client credentials are used."""
+        return None if self.xero_refresh_token_file is None else _absolute(self.xero_refresh_token_file)
 
     @property
     def google_credentials_path(self) -> Path:

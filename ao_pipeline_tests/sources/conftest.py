@@ -12,6 +12,12 @@ from ao_pipeline.settings import Settings
 from ao_pipeline_tests.sources.source_engine import SMALL, START, Engine, FakeTime
 
 
+@pytest.fixture(autouse=True)
+def own_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Settings without a data folder must not share rate limits with the project's own."""
+    monkeypatch.setenv("AO_DATA_DIR", str(tmp_path / "data"))
+
+
 @pytest.fixture
 def fake_time() -> FakeTime:
     return FakeTime()

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from ao_pipeline.adapters.sources.buckets import RateLimit
 from ao_pipeline.adapters.sources.classify import retry_after_seconds
 from ao_pipeline.adapters.sources.http import SourceClient
-from ao_pipeline.adapters.sources.limits import Budget, RateLimit, RateLimiter
+from ao_pipeline.adapters.sources.limits import Budget, RateLimiter
 from ao_pipeline.adapters.sources.registry import collect
-from ao_pipeline.adapters.sources.tokens import FixedToken, GoogleTokens, XeroTokens
+from ao_pipeline.adapters.sources.tokens import FixedToken, GoogleTokens
 from ao_pipeline.adapters.sources.walk import asana_records, google_pages
+from ao_pipeline.adapters.sources.xero_tokens import XeroTokens
 from ao_pipeline.collect.contracts import asana, google
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.collect.tables import RAW_XERO_CONTACTS

@@ -67,7 +67,12 @@ class SourceClient:
         self._tokens = tokens
         # The sandbox states its own limits by 429; vendors' limits hold for the vendors.
         is_sandbox = self._base_url.startswith(settings.sandbox_url + "/")
-        self._limiter = RateLimiter(None if is_sandbox else RATE_LIMITS[source], monotonic=monotonic)
+        self._limiter = RateLimiter(
+            None if is_sandbox else RATE_LIMITS[source],
+            source=source,
+            folder=settings.data_path / "limits",
+            monotonic=monotonic,
+        )
         self._exact_numbers = exact_numbers
         self._lock = threading.Lock()
         self._local = threading.local()

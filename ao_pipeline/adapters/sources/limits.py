@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from ao_pipeline import clock
+from ao_pipeline.adapters.sources.buckets import Bucket, RateLimit, bucket_path
 from ao_pipeline.errors import BudgetExhaustedError
-
-
-@dataclass(frozen=True)
-class RateLimit:
-    """A vendor's limit: units per minute and per credential. A full minute may be spent at once."""
-
-    units_per_minute: int
-
 
 RATE_LIMITS: Final[Mapping[str, RateLimit]] = {
     "asana": RateLimit(1_500),
     "gmail": RateLimit(6_000),
     "calendar": RateLimit(600),
     "chat": RateLimit(3_000),
-    "gtasks": RateLimit(600),
+    "gtasks": RateLimit(600, units_per_day=50_000),
     "people": RateLimit(90),
     "drive": RateLimit(12_000),
-    "xero": RateLimit(60),
+    "xero": RateLimit(60, units_per_day=5_000),
 }
 """Source: vendors' quota pages, 2026. Asana: paid plans, per token. Gmail: units per user, projects since May 2026.
-Calendar, Tasks, People, Drive: per user. Chat: per project. Xero: per organisation."""
+Calendar: per user. Chat: per project. Tasks: per day and account. Xero: per organisation; its smallest plan allows 1,000
+a day, of which an hourly collection of four listings takes about 200. Google states the minutes of Tasks, People and
+Drive in each project's console only; these are cautious."""
 
 GMAIL_UNITS: Final[Mapping[str, int]] = {"gmail.messages.get": 20, "gmail.messages.list": 5, "gmail.history.list": 2}
 """Units of one call; others cost one."""
@@ -85,48 +80,47 @@ class Budget:
         self._sleep(seconds)
 
 
-class TokenBucket:
-    """One credential's allowance, shared by the threads of one collection."""
-
-    def __init__(self, limit: RateLimit, *, monotonic: Callable[[], float] = clock.monotonic_seconds) -> None:
-        self._capacity = float(limit.units_per_minute)
-        self._per_second = limit.units_per_minute / 60
-        self._monotonic = monotonic
-        self._lock = threading.Lock()
-        self._units = self._capacity
-        self._at = monotonic()
-
-    def reserve(self, units: int) -> float:
-        """Take `units`, into debt if need be, and return the seconds to wait before they may be spent."""
-        with self._lock:
-            now = self._monotonic()
-            self._units = min(self._capacity, self._units + (now - self._at) * self._per_second)
-            self._at = now
-            self._units -= units
-            return max(0.0, -self._units / self._per_second)
-
-
 class RateLimiter:
     """One bucket per credential of one source. Without a limit nothing waits."""
 
-    def __init__(self, limit: RateLimit | None, *, monotonic: Callable[[], float] = clock.monotonic_seconds) -> None:
+    def __init__(
+        self,
+        limit: RateLimit | None,
+        *,
+        source: str = "",
+        folder: Path | None = None,
+        monotonic: Callable[[], float] = clock.monotonic_seconds,
+    ) -> None:
+        """Make no bucket yet.
+
+        Args:
+            limit: The vendor's limit.
+            source: Names the buckets' files.
+            folder: Where all processes share the buckets; None keeps them in this process.
+            monotonic: Measures durations; a test passes its own.
+        """
         self._limit = limit
+        self._source = source
+        self._folder = folder
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._buckets: dict[str, TokenBucket] = {}
+        self._buckets: dict[str, Bucket] = {}
 
     def acquire(self, subject: str, operation: str, budget: Budget) -> None:
         """Wait until one call of `operation` on behalf of `subject` is within the vendor's limit.
 
         Raises:
-            BudgetExhaustedError: The wait does not fit into the budget.
+            BudgetExhaustedError: The wait does not fit into the budget; nothing was taken from the bucket.
         """
         if self._limit is None:
             return
         with self._lock:
             bucket = self._buckets.get(subject)
             if bucket is None:
-                bucket = self._buckets[subject] = TokenBucket(self._limit, monotonic=self._monotonic)
-        wait_seconds = bucket.reserve(GMAIL_UNITS.get(operation, 1))
+                path = None if self._folder is None else bucket_path(self._folder, self._source, subject)
+                bucket = self._buckets[subject] = Bucket(self._limit, path=path, monotonic=self._monotonic)
+        wait_seconds = bucket.reserve(
+            GMAIL_UNITS.get(operation, 1), longest_wait_seconds=max(0.0, budget.remaining_seconds())
+        )
         if wait_seconds > 0:
             budget.wait(wait_seconds, operation)

@@ -12,7 +12,8 @@ import pyarrow as pa
 from ao_pipeline import clock
 from ao_pipeline.adapters.sources.exchange import TokenProvider
 from ao_pipeline.adapters.sources.http import SourceClient
-from ao_pipeline.adapters.sources.tokens import GOOGLE_SCOPES, FixedToken, GoogleTokens, XeroTokens
+from ao_pipeline.adapters.sources.tokens import GOOGLE_SCOPES, FixedToken, GoogleTokens
+from ao_pipeline.adapters.sources.xero_tokens import XeroTokens
 from ao_pipeline.settings import Settings
 
 OVERLAP: Final = timedelta(minutes=10)

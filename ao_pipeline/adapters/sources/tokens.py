@@ -1,15 +1,13 @@
-"""Where tokens come from: Asana's is fixed, Google's and Xero's are cached until a minute before they end."""
+"""Where tokens come from: Asana's is fixed, Google's are cached until a minute before they end. Xero's: `xero_tokens`."""
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode
 
 import google.auth.exceptions
 import google.auth.transport
@@ -19,7 +17,6 @@ from ao_pipeline import clock
 from ao_pipeline.adapters.sources.classify import classify
 from ao_pipeline.adapters.sources.exchange import RawAnswer, Sender
 from ao_pipeline.errors import AoError, AuthError, ConfigError, ContractError, TransientError
-from ao_pipeline.settings import Settings
 
 EXPIRY_MARGIN_SECONDS: Final = 60.0
 """A token is renewed this long before its end: clocks differ, and a request takes time."""
@@ -39,9 +36,6 @@ GOOGLE_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
     "drive": ("https://www.googleapis.com/auth/drive.metadata.readonly",),
 }
 """Read-only, and per source: a leaked token opens one of them."""
-
-XERO_SCOPES: Final = "accounting.invoices.read accounting.payments.read accounting.contacts.read"
-"""Applications made since March 2026 have these narrow scopes only."""
 
 
 class FixedToken:
@@ -64,7 +58,7 @@ class _Lease:
     renew_at: float
 
 
-class _CachedTokens:
+class CachedTokens:
     """One token per subject, fetched by one thread at a time."""
 
     def __init__(self, fetch: Callable[[str, Sender], tuple[str, float]], monotonic: Callable[[], float]) -> None:
@@ -74,6 +68,7 @@ class _CachedTokens:
         self._leases: dict[str, _Lease] = {}
 
     def get(self, subject: str, send: Sender) -> str:
+        """Return a token that is valid for a minute at least."""
         with self._lock:
             lease = self._leases.get(subject)
             if lease is None or self._monotonic() >= lease.renew_at:
@@ -85,6 +80,7 @@ class _CachedTokens:
             return lease.token
 
     def forget(self, subject: str) -> None:
+        """Drop the token of `subject`."""
         with self._lock:
             self._leases.pop(subject, None)
 
@@ -104,7 +100,7 @@ class GoogleTokens:
         self._scopes = scopes
         self._default_subject = default_subject
         self._account: service_account.Credentials | None = None
-        self._cache = _CachedTokens(self._fetch, monotonic)
+        self._cache = CachedTokens(self._fetch, monotonic)
 
     def headers(self, subject: str, send: Sender) -> dict[str, str]:
         """Return the bearer header of `subject`, or of the default one when it is empty."""
@@ -166,12 +162,12 @@ class _GoogleTransport(google.auth.transport.Request):
     ) -> _GoogleResponse:
         raw = self._send(method, url, headers=headers or {}, data=body)
         if raw.status != 200:
-            error = _token_error(raw, "google.token")
+            error = token_error(raw, "google.token")
             if isinstance(error, TransientError):
                 raise error  # Our retries are bounded by the budget; the library's own are not.
             self.reason = f", {error.details['reason']}" if error.details.get("reason") else ""
         else:
-            self.lifetime_seconds = _lifetime(raw)
+            self.lifetime_seconds = lifetime_of(raw)
         return _GoogleResponse(raw)
 
 
@@ -192,41 +188,8 @@ class _GoogleResponse(google.auth.transport.Response):
         return self._raw.body
 
 
-class XeroTokens:
-    """Custom-connection tokens: client credentials, no refresh token, thirty minutes."""
-
-    def __init__(self, settings: Settings, *, monotonic: Callable[[], float] = clock.monotonic_seconds) -> None:
-        self._url = settings.upstream_url("xero_token")
-        secret = settings.xero_client_secret.get_secret_value()
-        self._basic = base64.b64encode(f"{settings.xero_client_id}:{secret}".encode()).decode()
-        self._tenant_id = settings.xero_tenant_id
-        self._cache = _CachedTokens(self._fetch, monotonic)
-
-    def headers(self, subject: str, send: Sender) -> dict[str, str]:
-        """Return the bearer header and the organisation's."""
-        return {"Authorization": f"Bearer {self._cache.get('', send)}", "xero-tenant-id": self._tenant_id}
-
-    def forget(self, subject: str) -> None:
-        """Drop the cached token."""
-        self._cache.forget("")
-
-    def _fetch(self, subject: str, send: Sender) -> tuple[str, float]:
-        raw = send(
-            "POST",
-            self._url,
-            headers={"Authorization": f"Basic {self._basic}", "Content-Type": "application/x-www-form-urlencoded"},
-            data=urlencode({"grant_type": "client_credentials", "scope": XERO_SCOPES}).encode(),
-        )
-        if raw.status != 200:
-            raise _token_error(raw, "xero.token")
-        document = _document(raw, "xero.token")
-        token = document.get("access_token")
-        if not isinstance(token, str) or not token:
-            raise ContractError("xero.token answered without an access token")
-        return token, _lifetime(raw)
-
-
-def _token_error(raw: RawAnswer, operation: str) -> AoError:
+def token_error(raw: RawAnswer, operation: str) -> AoError:
+    """Return the error that a token endpoint's refusal stands for."""
     error = classify(raw.status, raw.headers, raw.body, operation=operation, is_cursor_call=False, now=clock.utc_now())
     if isinstance(error, TransientError):
         return error
@@ -235,7 +198,13 @@ def _token_error(raw: RawAnswer, operation: str) -> AoError:
     return AuthError(f"{operation} answered {raw.status} ({reason}); renew the credentials", **error.details)
 
 
-def _document(raw: RawAnswer, operation: str) -> dict[str, Any]:
+def document_of(raw: RawAnswer, operation: str) -> dict[str, Any]:
+    """Return a token endpoint's answer.
+
+    Raises:
+        TransientError: It is not JSON.
+        ContractError: It is no object.
+    """
     try:
         document = json.loads(raw.body.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
@@ -245,7 +214,8 @@ def _document(raw: RawAnswer, operation: str) -> dict[str, Any]:
     return document
 
 
-def _lifetime(raw: RawAnswer) -> float:
-    value = _document(raw, "token").get("expires_in")
+def lifetime_of(raw: RawAnswer) -> float:
+    """Return how many seconds a new token lives; 0 when the answer does not say."""
+    value = document_of(raw, "token").get("expires_in")
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if is_number and value is not None else 0.0
