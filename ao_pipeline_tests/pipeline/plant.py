@@ -71,6 +71,22 @@ class Plant:
         job = build_definitions().resolve_job_def("cycle")
         return job.execute_in_process(instance=self.instance, run_config=QUIET, raise_on_error=False, tags=tags)
 
+    def execute_request(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        """Run what a schedule or sensor asked for, in one partition."""
+        assert request.partition_key is not None
+        job = build_definitions().resolve_job_def("cycle")
+        subset = job.get_subset(
+            asset_selection=frozenset(request.asset_selection or ()),
+            asset_check_selection=frozenset(request.asset_check_keys or ()),
+        )
+        return subset.execute_in_process(
+            instance=self.instance,
+            partition_key=request.partition_key,
+            run_config=QUIET,
+            raise_on_error=False,
+            tags=dict(request.tags),
+        )
+
     @contextmanager
     def with_environment(self, **variables: str) -> Iterator[Plant]:
         """Yield the same pipeline under other settings."""
