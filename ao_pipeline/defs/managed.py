@@ -74,6 +74,19 @@ PrepareRule = Callable[[Work, CommitStep], None]
 """Commits something of its own before the rule runs: an intent that must be durable before a side effect."""
 
 
+@dataclass(frozen=True)
+class _Recipe:
+    """What `managed_asset` was told, for the step's body."""
+
+    spec: TableSpec
+    reads: tuple[TableSpec, ...]
+    facts: FactsRule | None
+    code_version: str
+    depends_on_day: bool
+    is_skippable: bool
+    prepare: PrepareRule | None
+
+
 def managed_asset(
     spec: TableSpec,
     *,
@@ -101,15 +114,14 @@ def managed_asset(
         prepare: See `PrepareRule`.
         pool: Dagster pool that bounds concurrent steps.
     """
-    read_specs = tuple(reads)
-    stage: str = spec.asset.split("/", 1)[0]
+    recipe = _Recipe(spec, tuple(reads), facts, code_version, depends_on_day, is_skippable, prepare)
+    stage = spec.asset.split("/", 1)[0]
 
     def declare(rule: Rule) -> dg.AssetsDefinition:
         with one_run_for_a_range() as range_policy:
-
-            @dg.asset(
+            asset = dg.asset(
                 key=dg.AssetKey(spec.asset.split("/")),
-                deps=[dg.AssetKey(other.asset.split("/")) for other in read_specs],
+                deps=[dg.AssetKey(other.asset.split("/")) for other in recipe.reads],
                 partitions_def=CYCLES,
                 backfill_policy=range_policy,
                 group_name=stage,
@@ -127,17 +139,21 @@ def managed_asset(
                 },
                 pool=pool,
             )
-            def materialize(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows the bare class only
-                first, last = cycles_of(context)
-                work = Work(state.store, state.settings, spec, first, last, root_run_id(context), read_specs)
-                with mapped_failures():
-                    computation = _Computation(rule, facts, code_version, depends_on_day, is_skippable, prepare)
-                    receipt = _materialize(context, work, computation)
-                    return materialize_result(receipt)
-
-        return materialize
+            return asset(_body(recipe, rule))
 
     return declare
+
+
+def _body(recipe: _Recipe, rule: Rule) -> Callable[..., Any]:
+    """Return the step's function: Dagster reads its signature."""
+
+    def materialize(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows the bare class only
+        first, last = cycles_of(context)
+        work = Work(state.store, state.settings, recipe.spec, first, last, root_run_id(context), recipe.reads)
+        with mapped_failures():
+            return materialize_result(_materialize(context, work, recipe, rule))
+
+    return materialize
 
 
 def freshness(cadence_minutes: int) -> dg.FreshnessPolicy:
@@ -151,24 +167,14 @@ def root_run_id(context: dg.AssetExecutionContext) -> str:
     return context.run.root_run_id or context.run.run_id
 
 
-@dataclass(frozen=True)
-class _Computation:
-    rule: Rule
-    facts: FactsRule | None
-    code_version: str
-    depends_on_day: bool
-    is_skippable: bool
-    prepare: PrepareRule | None
-
-
-def _materialize(context: dg.AssetExecutionContext, work: Work, computation: _Computation) -> Receipt:
+def _materialize(context: dg.AssetExecutionContext, work: Work, recipe: _Recipe, rule: Rule) -> Receipt:
     purpose = context.run.tags.get(tags.PURPOSE, "")
     is_earlier = work.head is not None and work.cycle.key < work.head.computed_cycle
     if purpose == "revert" or (is_earlier and (purpose != "recompute" or not work.spec.is_revertible)):
         if not work.spec.is_revertible:
             raise PermanentError(f"{work.spec.asset} cannot return to {work.cycle}: what was sent cannot be taken back")
         return _restore(context, work)
-    return _compute(context, work, computation)
+    return _compute(context, work, recipe, rule)
 
 
 def _restore(context: dg.AssetExecutionContext, work: Work) -> Receipt:
@@ -195,38 +201,36 @@ def _restore(context: dg.AssetExecutionContext, work: Work) -> Receipt:
     return receipt
 
 
-def _compute(context: dg.AssetExecutionContext, work: Work, computation: _Computation) -> Receipt:
-    facts = {} if computation.facts is None else computation.facts(work)
+def _compute(context: dg.AssetExecutionContext, work: Work, recipe: _Recipe, rule: Rule) -> Receipt:
+    facts = {} if recipe.facts is None else recipe.facts(work)
     work = Work(work.store, work.settings, work.spec, work.first_cycle, work.cycle, work.run_id, work.reads, facts)
-    inputs = _fingerprint(work, computation)
-    if computation.prepare is not None:
+    inputs = _fingerprint(work, recipe)
+    if recipe.prepare is not None:
 
         def commit_step(name: str, change: Change) -> Receipt:
-            writer = work.store.begin(_intent(context, work, computation, name=f"{name}:{work.run_id}", inputs=""))
+            writer = work.store.begin(_intent(context, work, recipe, name=f"{name}:{work.run_id}", inputs=""))
             if writer.found is not None:
                 return Receipt(writer.found, pa.table({}), is_replay=True)
             receipt = work.store.commit(writer, change)
             context.log_event(materialization(receipt.header, f"bundle {name!r} before the asset's own"))
             return receipt
 
-        computation.prepare(work, commit_step)
-    intent = _intent(context, work, computation, name=f"run:{work.run_id}", inputs=inputs)
+        recipe.prepare(work, commit_step)
+    intent = _intent(context, work, recipe, name=f"run:{work.run_id}", inputs=inputs)
     writer = work.store.begin(intent)
     if writer.found is not None:
         context.log.info(f"bundle {writer.found.bundle_id} was committed by an earlier attempt; reporting it")
         return Receipt(writer.found, pa.table({}), is_replay=True)
-    if computation.is_skippable and writer.head.seq and writer.head.inputs == inputs:
+    if recipe.is_skippable and writer.head.seq and writer.head.inputs == inputs:
         return work.store.commit(
             writer, Change(work.spec.empty(), is_full=False, stats={"skipped": "inputs unchanged"})
         )
-    result = computation.rule(work)
+    result = rule(work)
     change = result if isinstance(result, Change) else Change(conform(work.spec, result), is_full=True)
     return work.store.commit(writer, change)
 
 
-def _intent(
-    context: dg.AssetExecutionContext, work: Work, computation: _Computation, *, name: str, inputs: str
-) -> Intent:
+def _intent(context: dg.AssetExecutionContext, work: Work, recipe: _Recipe, *, name: str, inputs: str) -> Intent:
     return Intent(
         spec=work.spec,
         cycle=work.cycle,
@@ -234,19 +238,19 @@ def _intent(
         name=name,
         run_id=context.run.run_id,
         attempt=context.retry_number + 1,
-        code_version=computation.code_version,
+        code_version=recipe.code_version,
         reason=context.run.tags.get(tags.REASON, ""),
         inputs=inputs,
     )
 
 
-def _fingerprint(work: Work, computation: _Computation) -> str:
+def _fingerprint(work: Work, recipe: _Recipe) -> str:
     """Return canonical JSON of everything the rows follow from."""
     heads = work.store.heads() if work.reads else {}
-    day: str | None = work.as_of.isoformat() if computation.depends_on_day else None
+    day: str | None = work.as_of.isoformat() if recipe.depends_on_day else None
     return canonical_json(
         {
-            "code": computation.code_version,
+            "code": recipe.code_version,
             "day": day,
             "facts": json.loads(canonical_json(dict(work.facts))),
             "tables": {s.name: heads[s.asset].state_hash if s.asset in heads else None for s in work.reads},
