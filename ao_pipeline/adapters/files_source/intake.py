@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,10 @@ from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.collect.batch import Batch, Key, Record, Row
 from ao_pipeline.collect.contracts.contract import RecordContract
 from ao_pipeline.collect.result import Collected, Cursor, Drift
+from ao_pipeline.collect.values import BadValueError
+
+_UNREADABLE: Final = "unreadable"
+"""Field of a record that stands for something that could not be read as one."""
 
 ORIGIN: Final = "files"
 """Mark of a cursor that belongs to files: an upstream's own cursor means nothing here, and the other way round."""
@@ -80,7 +85,9 @@ class Intake:
         self.drift = Drift()
         self.spec = spec
         self.deleted: set[Key] = set()
-        self._batch = Batch(spec, contract, parse, self.drift)
+        self._key_field = contract.key_field
+        contract = replace(contract, known_fields=contract.known_fields | {_UNREADABLE})
+        self._batch = Batch(spec, contract, partial(_parse_or_refuse, parse), self.drift)
         self._limits = request.limits
         self._request = request
         self._started = request.monotonic()
@@ -104,6 +111,19 @@ class Intake:
         self._items += 1
         self._text_bytes += size
         return key
+
+    def refuse(self, unit: Found, number: int, problem: str, *, item: Any = None) -> None:
+        """Quarantine what is no item at all, or the rest of a file that cannot be read on.
+
+        Args:
+            unit: Its file.
+            number: Its place in the file.
+            problem: Why.
+            item: What is there.
+        """
+        record = {self._key_field: f"{unit.name}#{number}", _UNREADABLE: problem}
+        self.add(record if item is None else {**record, "item": str(item)[:2000]}, size=len(problem))
+        self.count("unreadable")
 
     def delete(self, key: Key) -> None:
         """Take out a row that its file says is gone."""
@@ -133,6 +153,12 @@ class Intake:
             drift=self.drift.counts,
             pages=files,
         )
+
+
+def _parse_or_refuse(parse: Callable[[Record], Row], record: Record) -> Row:
+    if _UNREADABLE in record:
+        raise BadValueError(str(record[_UNREADABLE]))
+    return parse(record)
 
 
 Reader = Callable[[Found, int, Intake], Iterator[int]]

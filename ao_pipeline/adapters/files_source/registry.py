@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from ao_pipeline import clock
-from ao_pipeline.adapters.files_source import calendars, mail
+from ao_pipeline.adapters.files_source import asana, calendars, chat, invoices, mail
 from ao_pipeline.adapters.files_source.folder import Found, Kind, scan
 from ao_pipeline.adapters.files_source.intake import FilesRequest, Limits
 from ao_pipeline.collect.result import Collected
@@ -30,9 +30,17 @@ class FilesReader:
 
 READERS: Final[Mapping[str, FilesReader]] = MappingProxyType(
     {
+        "raw/asana_users": FilesReader(asana.KINDS, asana.collect_users),
+        "raw/asana_projects": FilesReader(asana.KINDS, asana.collect_projects),
+        "raw/asana_tasks": FilesReader(asana.KINDS, asana.collect_tasks),
         "raw/gmail_messages": FilesReader(mail.KINDS, mail.collect_messages),
         "raw/calendar_calendars": FilesReader(calendars.KINDS, calendars.collect_calendars),
         "raw/calendar_events": FilesReader(calendars.KINDS, calendars.collect_events),
+        "raw/chat_spaces": FilesReader(chat.GROUP_KINDS, chat.collect_spaces),
+        "raw/chat_members": FilesReader(chat.GROUP_KINDS, chat.collect_members),
+        "raw/chat_messages": FilesReader(chat.MESSAGE_KINDS, chat.collect_messages),
+        "raw/xero_contacts": FilesReader(invoices.KINDS, invoices.collect_contacts),
+        "raw/xero_invoices": FilesReader(invoices.KINDS, invoices.collect_invoices),
     }
 )
 
