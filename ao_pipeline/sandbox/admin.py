@@ -15,6 +15,7 @@ from ao_pipeline.sandbox.mutations import mutate
 from ao_pipeline.sandbox.replies import RefusedError, join_objects, json_reply, text_reply
 from ao_pipeline.sandbox.site import Site, endpoint
 from ao_pipeline.sandbox.world.records import Record
+from ao_pipeline.settings import SANDBOX_PATHS
 
 TRUTH: Final = {
     "raw_asana_users": ("users",),
@@ -128,6 +129,21 @@ async def post_fault(site: Site, request: Request) -> Response:
     return json_reply({"faults": len(site.faults.faults)})
 
 
+async def post_fault_script(site: Site, request: Request) -> Response:
+    """POST /admin/fault-script with `seed`, and `count`, `within_seconds` and `sources` where not the defaults."""
+    body = await _body(request)
+    try:
+        made = site.faults.script(
+            int(body["seed"]),
+            count=int(body.get("count", 5)),
+            within_seconds=float(body.get("within_seconds", 0)),
+            sources=[str(name) for name in body.get("sources", ())] or sorted(set(SANDBOX_PATHS) - {"webhook"}),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise bad_request(f"a fault script needs a seed and numbers: {error}") from error
+    return json_reply({"script": made})
+
+
 async def delete_faults(site: Site, request: Request) -> Response:
     """DELETE /admin/fault: end all of them."""
     site.faults.clear()
@@ -166,6 +182,7 @@ ROUTES: Final = [
     Route("/admin/clock", endpoint(set_clock), methods=["POST"]),
     Route("/admin/mutate", endpoint(post_mutation), methods=["POST"]),
     Route("/admin/fault", endpoint(post_fault), methods=["POST"]),
+    Route("/admin/fault-script", endpoint(post_fault_script), methods=["POST"]),
     Route("/admin/fault", endpoint(delete_faults), methods=["DELETE"]),
     Route("/admin/expire", endpoint(post_expiry), methods=["POST"]),
     Route("/admin/truth/{table}", endpoint(get_truth)),

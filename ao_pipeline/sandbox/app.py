@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ao_pipeline.sandbox import admin, webhook
-from ao_pipeline.sandbox.faults import FaultGate
+from ao_pipeline.sandbox.fault_gate import FaultGate
 from ao_pipeline.sandbox.options import SandboxClock
 from ao_pipeline.sandbox.site import Site
 from ao_pipeline.sandbox.vendors import (
@@ -35,7 +35,7 @@ class DatedApp:
         """Serve one request."""
 
         async def send_dated(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and not any(n == b"date" for n, _ in message["headers"]):
                 date = format_datetime(self._clock.now(), usegmt=True).encode()
                 message["headers"] = [*message["headers"], (b"date", date)]
             await send(message)
@@ -60,4 +60,4 @@ def build_app(site: Site) -> ASGIApp:
     ]
     app = Starlette(routes=routes)
     app.state.site = site
-    return DatedApp(FaultGate(app, site.faults), site.clock)
+    return DatedApp(FaultGate(app, site.faults, site.clock), site.clock)

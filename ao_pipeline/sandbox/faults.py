@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 from ao_pipeline.clock import monotonic_seconds
-from ao_pipeline.sandbox.replies import json_reply
+from ao_pipeline.sandbox.fault_bodies import GOOGLE
+from ao_pipeline.sandbox.world.draw import Draw
 from ao_pipeline.settings import SANDBOX_PATHS
 
 KINDS: Final = frozenset(
@@ -24,20 +23,39 @@ KINDS: Final = frozenset(
         "unknown_field",
         "empty",
         "disconnect",
+        "foreign",
+        "renamed_list",
+        "duplicate_rows",
+        "reordered_rows",
+        "skewed_clock",
+        "rate_limit",
         "revoke_subject",
     }
 )
-_GOOGLE: Final = frozenset({"gmail", "calendar", "chat", "gtasks", "people", "drive"})
-SOURCES: Final = _GOOGLE | {"asana", "xero", "xero_token", "google_token", "webhook", "*"}
+SOURCES: Final = GOOGLE | {"asana", "xero", "xero_token", "google_token", "webhook", "*"}
 _MOUNTS: Final = {path.split("/")[1]: source for source, path in SANDBOX_PATHS.items() if source != "xero_token"}
-_LIST_KEYS: Final = (
-    "data", "items", "messages", "history", "spaces", "memberships", "labels", "connections", "files", "changes",
-    "Invoices", "Contacts", "Payments", "CreditNotes",
-)  # fmt: skip
-_LONGEST_HANG_SECONDS: Final = 600.0
-_HTML: Final = (
-    b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
+VENDOR_LIMITS: Final = {"asana": 1_500, "calendar": 600, "chat": 3_000, "xero": 60}
+"""Requests per minute. Gmail counts units instead; the others state theirs in the project's console only."""
+_OTHER_LIMIT: Final = 600
+_SCRIPTED: Final = (
+    {"kind": "status", "status": 500},
+    {"kind": "status", "status": 429},
+    {"kind": "status", "status": 429, "headers": {"Retry-After": "1"}},
+    {"kind": "status", "status": 503},
+    {"kind": "latency", "seconds": 0.02},
+    {"kind": "disconnect"},
+    {"kind": "truncated"},
+    {"kind": "html"},
+    {"kind": "foreign"},
+    {"kind": "renamed_list"},
+    {"kind": "malformed_record"},
+    {"kind": "unknown_field"},
+    {"kind": "empty"},
+    {"kind": "duplicate_rows"},
+    {"kind": "reordered_rows"},
+    {"kind": "skewed_clock", "seconds": 900.0},
 )
+"""What a script draws from."""
 
 
 @dataclass
@@ -48,7 +66,7 @@ class Fault:
     kind: str
     status: int = 503
     seconds: float = 0.0
-    """Latency, or how long a hang lasts."""
+    """Latency, how long a hang lasts, or how far a skewed clock is ahead."""
     headers: dict[str, str] = field(default_factory=dict)
     body: Any = None
     """Replaces the vendor's own error body."""
@@ -59,19 +77,41 @@ class Fault:
     """Requests to hit; None has no limit."""
     until: float | None = None
     """Monotonic second at which it ends."""
+    since: float = 0.0
+    """Monotonic second at which it begins."""
+    rate: float = 1.0
+    """Share of the matching requests that are hit, drawn from the seed."""
+    seed: int = 0
+    per_minute: int = 0
+    """Requests that a rate limit lets pass in any minute; 0 takes the vendor's."""
     subject: str = ""
+    matched: int = 0
+    passed: deque[float] = field(default_factory=deque)
 
     def takes(self, source: str, path: str, now: float) -> bool:
         """Return whether this request is hit, and count it."""
-        if (self.until is not None and now >= self.until) or self.count == 0:
+        if now < self.since or (self.until is not None and now >= self.until) or self.count == 0:
             return False
         if self.source not in (source, "*") or self.path_contains not in path:
             return False
         if self.skip > 0:
             self.skip -= 1
             return False
+        self.matched += 1
+        if self.rate < 1 and not Draw(self.seed, "fault", self.matched).chance(self.rate):
+            return False
+        if self.kind == "rate_limit" and self._is_within_limit(source, now):
+            return False
         if self.count is not None:
             self.count -= 1
+        return True
+
+    def _is_within_limit(self, source: str, now: float) -> bool:
+        while self.passed and self.passed[0] <= now - 60:
+            self.passed.popleft()
+        if len(self.passed) >= (self.per_minute or VENDOR_LIMITS.get(source, _OTHER_LIMIT)):
+            return False
+        self.passed.append(now)
         return True
 
 
@@ -91,8 +131,9 @@ class FaultBook:
         """
         fields = dict(wanted)
         duration = fields.pop("duration_seconds", None)
+        fields["since"] = monotonic_seconds() + float(fields.pop("after_seconds", 0.0))
         if duration is not None:
-            fields["until"] = monotonic_seconds() + float(duration)
+            fields["until"] = fields["since"] + float(duration)
         try:
             fault = Fault(**fields)
         except TypeError as error:
@@ -104,6 +145,30 @@ class FaultBook:
         else:
             self.faults.append(fault)
         return fault
+
+    def script(self, seed: int, *, count: int, within_seconds: float, sources: Sequence[str]) -> list[dict[str, Any]]:
+        """Add `count` faults drawn from a seed, each on a few requests of one source, and return them.
+
+        Raises:
+            ValueError: A source is unknown; nothing was added.
+        """
+        if not sources or not set(sources) <= SOURCES:
+            raise ValueError(f"a fault script needs sources of {sorted(SOURCES)}")
+        made: list[dict[str, Any]] = []
+        for number in range(count):
+            draw = Draw(seed, "script", number)
+            made.append(
+                {
+                    **draw.pick(_SCRIPTED),
+                    "source": draw.pick(sources),
+                    "skip": draw.below(6),
+                    "count": draw.between(1, 3),
+                    "after_seconds": draw.fraction() * within_seconds,
+                }
+            )
+        for fault in made:
+            self.add(fault)
+        return made
 
     def clear(self) -> None:
         """End every fault."""
@@ -131,131 +196,3 @@ def source_of(path: str) -> str:
     if path.startswith("/google/"):
         return "google_token"
     return _MOUNTS.get(path.split("/", 2)[1] if "/" in path else "", "")
-
-
-class FaultGate:
-    """ASGI wrapper that makes requests suffer what the book says."""
-
-    def __init__(self, app: ASGIApp, book: FaultBook) -> None:
-        self._app = app
-        self._book = book
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        source = source_of(path) if scope["type"] == "http" else ""
-        fault = self._book.take(source, path) if source else None
-        if fault is None:
-            await self._app(scope, receive, send)
-            return
-        if fault.kind == "latency":
-            await asyncio.sleep(fault.seconds)
-            await self._app(scope, receive, send)
-        elif fault.kind == "hang":
-            await asyncio.sleep(min(fault.seconds or _LONGEST_HANG_SECONDS, _LONGEST_HANG_SECONDS))
-        elif fault.kind == "disconnect":
-            await _promise_more_than_is_sent(send)
-        elif fault.kind == "status":
-            body = fault.body if fault.body is not None else error_body(source, fault.status)
-            await json_reply(body, status=fault.status, headers=fault.headers)(scope, receive, send)
-        else:
-            await self._app(scope, receive, _Rewriter(fault.kind, send))
-
-
-async def _promise_more_than_is_sent(send: Send) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"4096")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    # Returning without the rest makes the server cut the connection.
-    await send({"type": "http.response.body", "body": b'{"data":[', "more_body": True})
-
-
-class _Rewriter:
-    """Hold back an answer, spoil its body, send it with the right length."""
-
-    def __init__(self, kind: str, send: Send) -> None:
-        self._kind = kind
-        self._send = send
-        self._start: Message = {}
-        self._body = b""
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._start = message
-            return
-        self._body += message.get("body", b"")
-        if message.get("more_body"):
-            return
-        body = spoil(self._kind, self._body)
-        dropped = {b"content-length", b"content-type"} if self._kind == "html" else {b"content-length"}
-        headers = [pair for pair in self._start["headers"] if pair[0].lower() not in dropped]
-        headers.append((b"content-length", str(len(body)).encode()))
-        if self._kind == "html":
-            headers.append((b"content-type", b"text/html; charset=utf-8"))
-        await self._send({**self._start, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
-
-
-def spoil(kind: str, body: bytes) -> bytes:
-    """Return a body spoiled in one way."""
-    if kind == "html":
-        return _HTML
-    if kind == "truncated":
-        return body[: max(1, len(body) // 2)]
-    if kind == "empty":
-        return b"{}"
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return body
-    if not isinstance(answer, dict):
-        return body
-    if kind == "unknown_field":
-        answer["x_new_vendor_field"] = {"since": "today"}
-    for key in _LIST_KEYS:
-        rows = answer.get(key)
-        if isinstance(rows, list) and rows and isinstance(rows[0], dict):
-            rows[0] = {**rows[0], "x_new_vendor_field": 1} if kind == "unknown_field" else _break_record(rows[0])
-            break
-    else:
-        if kind == "malformed_record":
-            inner = answer.get("data")
-            answer = {"data": _break_record(inner)} if isinstance(inner, dict) else _break_record(answer)
-    return json.dumps(answer, separators=(",", ":")).encode()
-
-
-def _break_record(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the record with its times, amounts and names of the wrong type; the key stays, so that it can be named."""
-    keys = ("gid", "id", "name", "InvoiceID", "ContactID", "PaymentID", "CreditNoteID", "threadId",
-            "resourceName", "fileId", "changeType", "removed")  # fmt: skip
-    has_gid = "gid" in row
-    return {
-        key: value if key in keys and not (has_gid and key == "name") else {"unexpected": [1]}
-        for key, value in row.items()
-    }
-
-
-def error_body(source: str, status: int) -> Any:
-    """Return the error body that a vendor gives with a status."""
-    if source == "asana":
-        return {
-            "errors": [
-                {
-                    "message": "You have made too many requests." if status == 429 else "Server Error",
-                    "phrase": "7 sad cats",
-                }
-            ]
-        }
-    if source in _GOOGLE:
-        reason = {403: "rateLimitExceeded", 429: "rateLimitExceeded", 410: "fullSyncRequired"}.get(
-            status, "backendError"
-        )
-        message = "Rate Limit Exceeded" if reason == "rateLimitExceeded" else "Backend Error"
-        return {
-            "error": {
-                "code": status,
-                "message": message,
-                "errors": [{"message": message, "domain": "global", "reason": reason}],
-            }
-        }
-    if source in ("xero_token", "google_token"):
-        return {"error": "temporarily_unavailable"}
-    return {"Type": None, "Title": "Error", "Status": status, "Detail": "injected", "Instance": None, "Extensions": {}}

@@ -127,6 +127,11 @@ class RunningSandbox:
         """Inject a fault; see `faults.Fault` for the details, plus `duration_seconds`."""
         return self._call("POST", "/admin/fault", {"source": source, "kind": kind, **details})
 
+    def script_faults(self, seed: int, **details: Any) -> list[dict[str, Any]]:
+        """Inject faults drawn from a seed; see `faults.FaultBook.script` for the details. Return what they are."""
+        made: list[dict[str, Any]] = self._call("POST", "/admin/fault-script", {"seed": seed, **details})["script"]
+        return made
+
     def clear_faults(self) -> None:
         """End every fault."""
         self._call("DELETE", "/admin/fault", None)

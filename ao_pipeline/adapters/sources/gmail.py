@@ -163,7 +163,9 @@ def _read_history(client: SourceClient, mailbox: str, history_id: str, pending: 
     params: Params = {"startHistoryId": history_id, "maxResults": PAGE_SIZE}
     path = f"{_path(mailbox)}/history"
     for page in google_pages(client, contracts.HISTORY_PAGE, path, params, subject=mailbox, is_cursor_call=True):
-        plan.history_id = page.body.get("historyId", plan.history_id)
+        if "historyId" not in page.body:
+            raise ContractError("gmail.history.list: the answer has no history id; the page was refused")
+        plan.history_id = page.body["historyId"]
         for record in page.records:
             plan.wanted.update(dict.fromkeys(_ids(record, *_CHANGES)))
             plan.deleted.update(_ids(record, "messagesDeleted"))

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,19 +129,26 @@ class GoogleTokens:
         return credentials.token, transport.lifetime_seconds
 
     def _load(self) -> service_account.Credentials:
-        """Read the key once: parsing it costs more than all requests of a quiet cycle."""
-        load = service_account.Credentials.from_service_account_info
         try:
-            info = json.loads(self._file.read_text(encoding="utf-8"))
-            account: service_account.Credentials = load(  # type: ignore[no-untyped-call]
-                info if isinstance(info, dict) else {}, scopes=list(self._scopes)
-            )
+            account = _account(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError, google.auth.exceptions.MalformedError) as error:
             raise ConfigError(
                 f"{self._file.name} is not a readable service-account file ({type(error).__name__});"
                 " set AO_GOOGLE_CREDENTIALS_FILE"
             ) from None
-        return account
+        scoped: service_account.Credentials = account.with_scopes(list(self._scopes))
+        return scoped
+
+
+@lru_cache(maxsize=4)
+def _account(text: str) -> service_account.Credentials:
+    """Parse a key once a process: that costs more than all requests of a quiet collection."""
+    info = json.loads(text)
+    load = service_account.Credentials.from_service_account_info
+    account: service_account.Credentials = load(  # type: ignore[no-untyped-call]
+        info if isinstance(info, dict) else {}
+    )
+    return account
 
 
 class _GoogleTransport(google.auth.transport.Request):

@@ -128,6 +128,16 @@ class PageContract:
             raise ContractError(
                 f"{self.operation}: the answer has a foreign shape: keys {sorted(map(_short, body))[:10]}"
             )
+        if isinstance(body, dict) and self.items_key not in body:
+            strangers = [
+                name for name, value in body.items() if isinstance(value, list) and name not in self.known_keys
+            ]
+            if strangers:
+                # An absent list means nothing; an absent list beside an unknown one means that it was renamed.
+                raise ContractError(
+                    f"{self.operation}: {self.items_key} is missing beside the unknown list {_short(strangers[0])};"
+                    " the page was refused"
+                )
         try:
             is_valid = self._validator.is_valid(body)
         except UnicodeEncodeError:  # A lone surrogate inside a field name.

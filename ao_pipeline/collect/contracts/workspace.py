@@ -20,6 +20,7 @@ from ao_pipeline.collect.contracts.contract import (
 
 
 def _page(operation: str, items: str, key: str, known: str = "", **cursors: object) -> PageContract:
+    """Return a page whose list may be absent; where the vendor always says its kind, `{}` is not such a page."""
     return PageContract(
         operation,
         items,
@@ -27,6 +28,7 @@ def _page(operation: str, items: str, key: str, known: str = "", **cursors: obje
         is_empty_legal=True,
         known_keys=frozenset(known.split()) | {"nextPageToken", *cursors},
         extra={"nextPageToken": KEY, **dict.fromkeys(cursors, KEY)},
+        required=("kind",) if "kind" in known.split() else (),
     )
 
 
