@@ -94,8 +94,7 @@ def test_a_blocking_gate_stops_truth_and_the_snapshot_stands_on_the_last_good_on
     assert gates["data_integrity"] is False
     assert outcome.status == "degraded"
     by_asset = {item.asset: item for item in outcome.assets}
-    assert by_asset["norm/gates"].status == "failed"
-    assert "data_integrity" in by_asset["norm/gates"].note or "no_blocking_gate_failed" in by_asset["norm/gates"].note
+    assert {asset: by_asset[asset].status for asset in TRUTH} == dict.fromkeys(TRUTH, "skipped")
     assert {asset: plant.state_hashes()[asset] for asset in TRUTH} == {asset: before[asset] for asset in TRUTH}
     assert by_asset["snapshot/agency"].status == "ok"
     assert plant.trust()["confidence_level"] != "healthy"

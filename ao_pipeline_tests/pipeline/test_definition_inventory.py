@@ -18,7 +18,51 @@ from ao_pipeline.defs.location import build_definitions
 from ao_pipeline.defs.partitions import CYCLES
 from ao_pipeline.settings import PROJECT_DIR
 
-ASSETS: Final = ["ref/brands", "ref/client_identities", "ref/clients", "ref/lanes", "ref/team", "raw/asana_projects", "raw/asana_tasks", "raw/asana_users", "raw/calendar_calendars", "raw/calendar_events", "raw/chat_members", "raw/chat_messages", "raw/chat_spaces", "raw/drive_files", "raw/gmail_messages", "raw/gtasks_lists", "raw/gtasks_tasks", "raw/people_contacts", "raw/drive_files", "raw/gtasks_lists", "raw/gtasks_tasks", "raw/people_contacts", "raw/xero_contacts", "raw/xero_credit_notes", "raw/xero_invoices", "raw/xero_payments", "norm/gates", "norm/invoice_links", "norm/invoices", "norm/meetings", "norm/message_links", "norm/messages", "norm/project_links", "norm/projects", "norm/task_links", "norm/tasks", "truth/capacity", "truth/client_health", "truth/commitments", "truth/time_blocks", "snapshot/agency", "notify/deliveries", "ops/cycle_report"]
+ASSETS: Final = [
+    "ref/brands",
+    "ref/client_identities",
+    "ref/clients",
+    "ref/lanes",
+    "ref/team",
+    "raw/asana_projects",
+    "raw/asana_tasks",
+    "raw/asana_users",
+    "raw/calendar_calendars",
+    "raw/calendar_events",
+    "raw/chat_members",
+    "raw/chat_messages",
+    "raw/chat_spaces",
+    "raw/drive_files",
+    "raw/gmail_messages",
+    "raw/gtasks_lists",
+    "raw/gtasks_tasks",
+    "raw/people_contacts",
+    "raw/drive_files",
+    "raw/gtasks_lists",
+    "raw/gtasks_tasks",
+    "raw/people_contacts",
+    "raw/xero_contacts",
+    "raw/xero_credit_notes",
+    "raw/xero_invoices",
+    "raw/xero_payments",
+    "norm/gates",
+    "norm/invoice_links",
+    "norm/invoices",
+    "norm/meetings",
+    "norm/message_links",
+    "norm/messages",
+    "norm/project_links",
+    "norm/projects",
+    "norm/task_links",
+    "norm/tasks",
+    "truth/capacity",
+    "truth/client_health",
+    "truth/commitments",
+    "truth/time_blocks",
+    "snapshot/agency",
+    "notify/deliveries",
+    "ops/cycle_report",
+]
 JOBS: Final = {"cycle", "checks"}
 SCHEDULES: Final = {"cycle_schedule": "*/15 * * * *", "checks_schedule": "50 * * * *"}
 SENSORS: Final = {"catch_up", "follow_up", "report_lost_events"}

@@ -23,11 +23,13 @@ def kill_in_the_middle(plant: Plant, history: Path, *, hangs_at: str) -> None:
     history.mkdir()
     plant.box.fault(hangs_at, "hang", count=1)
     command = [sys.executable, "-W", "ignore", "-m", "ao_pipeline_tests.pipeline.doomed", SECOND.key, str(history)]
-    child = subprocess.Popen(command, cwd=PROJECT_DIR, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = history.with_suffix(".log")
+    with log.open("wb") as output:
+        child = subprocess.Popen(command, cwd=PROJECT_DIR, stdout=output, stderr=output)
     try:
         limit = monotonic_seconds() + LONGEST_WAIT_SECONDS
         while not plant.box.state()["fault_hits"]:
-            assert child.poll() is None, "the cycle ended before it reached the fault"
+            assert child.poll() is None, f"the cycle ended before it reached the fault: {log.read_text()[-2_000:]}"
             assert monotonic_seconds() < limit, "the cycle never reached the fault"
             sleep(0.05)
     finally:
