@@ -158,7 +158,7 @@ class _Mailbox:
         found = self._fingerprints.get(mail)
         if found is None:
             raw, envelope = self._raw(*self._where(mail), MAX_MAIL_BYTES)
-            record = mail_record(raw, message_id="", thread_id="", envelope=envelope, labels=(), size_bytes=0)
+            record = mail_record(raw, message_id="-", thread_id="-", envelope=envelope, labels=(), size_bytes=0)
             found = self._fingerprints[mail] = fingerprint(record)
             if len(self._fingerprints) > _CACHE:
                 self._fingerprints.popitem(last=False)

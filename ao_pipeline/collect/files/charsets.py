@@ -17,9 +17,9 @@ from ao_pipeline.collect.values import clean_text
 
 _ALIASES: Final[Mapping[str, str]] = {
     "": "utf-8",
-    "us-ascii": "cp1252",
-    "ascii": "cp1252",
-    "ansi_x3.4-1968": "cp1252",
+    "us-ascii": "utf-8",
+    "ascii": "utf-8",
+    "ansi_x3.4-1968": "utf-8",
     "iso-8859-1": "cp1252",
     "latin1": "cp1252",
     "latin-1": "cp1252",

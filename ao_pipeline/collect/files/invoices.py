@@ -84,7 +84,7 @@ class Columns:
         encoding: Charset; empty means the likely one.
     """
 
-    columns: Mapping[str, str] = XERO_COLUMNS
+    columns: Mapping[str, str] = field(default_factory=lambda: XERO_COLUMNS)
     constants: Mapping[str, str] = field(default_factory=dict)
     statuses: Mapping[str, str] = field(default_factory=dict)
     decimal_mark: str = "."

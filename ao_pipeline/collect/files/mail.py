@@ -194,7 +194,7 @@ def fingerprint(record: Record) -> str:
     telling = ("from", "to", "cc", "subject", "date")
     headers = [[h["name"], h["value"]] for h in record["payload"]["headers"] if h["name"] in telling]
     row = parse_message(record)
-    seen = [headers, row["body_text"], row["attachments_json"]]
+    seen = [headers, (row["body_text"] or "").split(), row["attachments_json"]]
     return hashlib.sha256(canonical_json(seen).encode()).hexdigest()[:12]
 
 

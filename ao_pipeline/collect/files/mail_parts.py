@@ -10,6 +10,7 @@ import binascii
 import re
 from collections.abc import Iterator
 from email.message import Message
+from functools import cached_property
 from typing import Any, Final
 
 from ao_pipeline.collect.files.charsets import decode, loose_base64, plain_words, standard_words
@@ -29,6 +30,8 @@ _FIELD: Final = re.compile(rb"([!-9;-~]{1,200})[ \t]*:[ \t]*(.*)", re.DOTALL)
 _ADDRESS_FIELDS: Final = frozenset({"from", "to", "cc", "bcc", "reply-to", "sender"})
 _ADDRESS: Final = re.compile(r"[^\s<>\"',;:()\[\]]{1,200}@[^\s<>\"',;:()\[\]]{1,200}")
 _SNIFFED_BOUNDARY: Final = re.compile(rb"^--([^\s-][^\r\n]{0,100}?)[ \t]*\r?\n[A-Za-z-]+[ \t]*:", re.MULTILINE)
+_CHARSET: Final = re.compile(rb"charset=[\"']?([A-Za-z0-9._:-]{2,40})", re.IGNORECASE)
+_KIND: Final = re.compile(r"[a-z0-9][a-z0-9.+_-]*(/[a-z0-9.+_*-]+)?")
 _MARKUP: Final = re.compile(rb"<(!doctype html|html|body|div|p|table|br)\b", re.IGNORECASE)
 
 Fields = list[tuple[str, bytes]]
@@ -88,13 +91,13 @@ class _Builder:
             "partId": part_id,
             "mimeType": kind.mime_type,
             "filename": filename,
-            "headers": _headers(fields, kind.charset),
+            "headers": _headers(fields, kind.charset or self._charset_within(fields, body, end)),
         }
         if kind.mime_type.startswith("multipart/") and depth < MAX_DEPTH:
             built["parts"] = self._children(kind, body, end, part_id=part_id, depth=depth)
         elif kind.mime_type == "message/rfc822" and depth < MAX_DEPTH and self._left > 0:
             built["filename"] = filename or "noname.eml"
-            built["body"] = {"size": end - body}
+            built["body"] = {"size": _decoded_size(self._raw, "", body, end)}
             if encoding.strip().lower() not in ("base64", "quoted-printable"):
                 built["parts"] = [
                     self.part(body, end, part_id=f"{part_id}.0".lstrip("."), depth=depth + 1, default="text/plain")
@@ -104,6 +107,13 @@ class _Builder:
                 built, kind, encoding.strip().lower(), body, end, is_attached=disposition.mime_type == "attachment"
             )
         return built
+
+    def _charset_within(self, fields: Fields, body: int, end: int) -> str | None:
+        """Return the charset of the first part that names one, for 8-bit headers of a mail that has none itself."""
+        if all(value.isascii() for _, value in fields):
+            return None
+        match = _CHARSET.search(self._raw, body, min(end, body + 65_536))
+        return match.group(1).decode("ascii") if match else None
 
     def _children(self, kind: _ContentType, body: int, end: int, *, part_id: str, depth: int) -> list[Part]:
         default = "message/rfc822" if kind.mime_type == "multipart/digest" else "text/plain"
@@ -133,7 +143,8 @@ class _Builder:
         start: int | None = None
         for match in line.finditer(self._raw, body, end):
             if start is not None:
-                yield start, max(start, match.start() - 1)
+                stop = match.start() - 1
+                yield start, max(start, stop - self._raw.startswith(b"\r", stop - 1))
             start = min(match.end() + 1, end)
             if match.group(1):
                 return
@@ -160,21 +171,33 @@ class _ContentType:
     """A `Content-Type` or `Content-Disposition`: its value and parameters, whatever they look like."""
 
     def __init__(self, value: bytes, default: str) -> None:
-        self._message = Message()
-        text = field_text(value).replace("\r", " ").replace("\n", " ")[:4000]
-        self._message["content-type"] = text or default
-        kind = text.partition(";")[0].strip().lower()
-        is_type = re.fullmatch(r"[a-z0-9][a-z0-9.+_-]*(/[a-z0-9.+_*-]+)?", kind) is not None
+        self._text = field_text(value).replace("\r", " ").replace("\n", " ")[:4000]
+        kind = self._text.partition(";")[0].strip().lower()
+        is_type = _KIND.fullmatch(kind) is not None
         is_whole = is_type and ("/" in kind or not default)
         self.mime_type = kind if is_whole else default
-        self.boundary = (self._parameter("boundary") or "").encode("utf-8", "replace")
-        self.charset = self._parameter("charset")
+
+    @cached_property
+    def boundary(self) -> bytes:
+        return (self._parameter("boundary") or "").encode("utf-8", "replace")
+
+    @cached_property
+    def charset(self) -> str | None:
+        return self._parameter("charset")
 
     def filename(self) -> str:
         """Return the file name, from either parameter that mailers write it into."""
         return self._parameter("filename") or self._parameter("name") or ""
 
+    @cached_property
+    def _message(self) -> Message:
+        message = Message()
+        message["content-type"] = self._text
+        return message
+
     def _parameter(self, name: str) -> str | None:
+        if ";" not in self._text or name not in self._text.lower():
+            return None
         try:
             value = self._message.get_param(name)
         except (ValueError, LookupError, TypeError, AttributeError):
@@ -209,8 +232,10 @@ def _transfer_decoded(raw: bytes, encoding: str) -> bytes:
 
 
 def _decoded_size(raw: bytes, encoding: str, start: int, end: int) -> int:
+    # Line ends differ between copies of one mail, and are no content.
+    digits = end - start - raw.count(b"\r", start, end)
     if encoding != "base64":
-        return end - start
-    digits = end - start - raw.count(b"\n", start, end) - raw.count(b"\r", start, end)
+        return digits
+    digits -= raw.count(b"\n", start, end)
     padding = raw.count(b"=", max(start, end - 8), end)
     return max(digits * 3 // 4 - padding, 0)
