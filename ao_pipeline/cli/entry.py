@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from ao_pipeline.cli import export, holds, operate, past, refused, rows, settings, standing, undo
+from ao_pipeline.cli import doctor, export, holds, operate, past, refused, rows, settings, standing, undo
 from ao_pipeline.cli.session import Session
 from ao_pipeline.errors import AoError, ConfigError, UnknownNameError
 
@@ -19,7 +19,14 @@ USAGE: Final = 2
 
 SECTIONS: Final[Mapping[str, tuple[click.Command, ...]]] = {
     "Run": (operate.up, operate.cycle, operate.sandbox, operate.migrate, settings.settings),
-    "See where things stand": (standing.status, operate.snapshot, standing.verify, operate.checks, refused.quarantine),
+    "See where things stand": (
+        standing.status,
+        operate.snapshot,
+        standing.verify,
+        operate.checks,
+        refused.quarantine,
+        doctor.doctor,
+    ),
     "Read the past": (past.log, past.show, past.diff, rows.blame, rows.asof, export.export),
     "Take changes back": (undo.revert, holds.hold),
 }

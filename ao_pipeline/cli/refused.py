@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from ao_pipeline.cli.output import json_option, limit_option, note, note_more, print_facts, print_json, print_table
-from ao_pipeline.cli.session import Session
+from ao_pipeline.cli.session import Session, actor
 
 _SHOWN_HASH_DIGITS = 12
 
 
 @click.group()
 def quarantine() -> None:
-    """Look at records that were refused, and why; give them up."""
+    """Look at records that were refused, and why; read them again, or give them up."""
 
 
 @quarantine.command("list")
@@ -82,3 +82,20 @@ def drop_record(context: click.Context, asset: str, record: str) -> None:
         return
     click.echo(f"ao: {name} is {found['status']}, not open", err=True)
     context.exit(1)
+
+
+@quarantine.command("retry")
+@click.argument("asset")
+@click.argument("record")
+@json_option
+@click.pass_obj
+def retry(session: Session, asset: str, record: str, as_json: bool) -> None:
+    """Read ASSET in full with its next collection, RECORD with it; what is not refused again is resolved."""
+    from ao_pipeline.adapters.state.refused import find_refused, retry_refused
+
+    found = find_refused(session.store.database, record, asset=session.store.spec(asset).asset)
+    retry_refused(session.store, found, actor=actor())
+    if as_json:
+        print_json({"asset": found["asset"], "record_key": found["record_key"]})
+    else:
+        click.echo(f"{found['asset']} will be read in full by its next collection, {found['record_key']} with it.")
