@@ -48,6 +48,9 @@ def stream_items(chunks: Iterable[bytes], key: str) -> Iterator[Any]:
             item, end = decoder.raw_decode(text) if text else (None, -1)
         except (ValueError, RecursionError):
             end = -1
+        if end == len(text) and text[-1] not in '}]"':
+            # A number at the end of what was read may go on.
+            end = -1
         if end < 0:
             # Read as much again as there is: an item is then tried a few times, not once a chunk.
             grown = _more(texts, max(len(text), 1))
