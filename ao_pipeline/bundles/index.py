@@ -19,6 +19,7 @@ from ao_pipeline.bundles.changes import (
     ChangeSet,
     HashedRows,
     Positions,
+    match_positions,
     match_sorted,
     sort_order,
 )
@@ -40,19 +41,37 @@ DELTA_SHARE: Final = 8
 
 
 @dataclass(frozen=True)
-class RowIndex:
-    """Index entries in `sort_order` of their key digests."""
+class Comparison:
+    """A full listing against the index.
 
-    key_table: pa.Table
+    Attributes:
+        differing: Positions in the listing of rows that are new or differ.
+        is_listed: Per index entry, whether the listing has exactly this row.
+    """
+
+    differing: Positions
+    is_listed: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RowIndex:
+    """Index entries in `sort_order` of their key digests.
+
+    Attributes:
+        keys, rows: Key and row digests of each entry.
+        key_table: Key columns, in any order; `key_at` says where each entry's key is. Few are ever looked at.
+    """
+
     keys: Digests
     rows: Digests
+    key_table: pa.Table
+    key_at: Positions
 
     @classmethod
     def build(cls, spec: TableSpec, hashed: HashedRows) -> RowIndex:
         """Build the index of these rows."""
         order = sort_order(hashed.keys)
-        key_table = hashed.table.select(list(spec.key_names)).take(pa.array(order))
-        return cls(key_table, hashed.keys[order], hashed.rows[order])
+        return cls(hashed.keys[order], hashed.rows[order], hashed.table.select(list(spec.key_names)), order)
 
     @property
     def state_hash(self) -> StateHash:
@@ -62,15 +81,16 @@ class RowIndex:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def compare(self, listing: HashedRows) -> tuple[Positions, Positions]:
-        """Return the positions in `listing` that are new or differ, and the positions in the index that are not listed."""
-        at = match_sorted(listing.keys, self.keys)
-        known = at >= 0
-        same = np.zeros(len(listing), dtype=np.bool_)
-        same[known] = (self.rows[at[known]] == listing.rows[known]).all(axis=1)
+    def key_rows(self, entries: Positions) -> pa.Table:
+        """Return the key columns of these entries."""
+        return self.key_table.take(pa.array(self.key_at[entries]))
+
+    def compare(self, listing: Digests) -> Comparison:
+        """Compare by row digests alone: what is equal needs no key, and what is not is little."""
+        at = match_positions(listing, self.rows)
         is_listed = np.zeros(len(self), dtype=np.bool_)
-        is_listed[at[known]] = True
-        return np.flatnonzero(~same), np.flatnonzero(~is_listed)
+        is_listed[at[at >= 0]] = True
+        return Comparison(np.flatnonzero(at < 0), is_listed)
 
     def apply(self, deltas: Sequence[IndexDelta]) -> RowIndex:
         """Return the index after `deltas`, oldest first."""
@@ -83,14 +103,13 @@ class RowIndex:
         kept, live = np.flatnonzero(is_kept), np.flatnonzero(delta.is_live)
         keys = np.concatenate([self.keys[kept], delta.keys[live]])
         rows = np.concatenate([self.rows[kept], delta.rows[live]])
+        key_at = np.concatenate([self.key_at[kept], live + self.key_table.num_rows])
         order = sort_order(keys)  # Two sorted runs: the stable sort merges them in one pass.
-        sources = np.concatenate([kept, live + len(self)])[order]
-        key_table = pa.concat_tables([self.key_table, delta.key_table]).take(pa.array(sources))
-        return RowIndex(key_table, keys[order], rows[order])
+        return RowIndex(keys[order], rows[order], pa.concat_tables([self.key_table, delta.key_table]), key_at[order])
 
     def to_bytes(self) -> bytes:
         """Serialize as an Arrow IPC stream; uncompressed, because hashes do not compress."""
-        return _write(self.key_table, self.keys, self.rows, None)
+        return _write(self.key_rows(np.arange(len(self))), self.keys, self.rows, None)
 
     @classmethod
     def from_bytes(cls, blob: bytes | memoryview) -> RowIndex:
@@ -100,7 +119,7 @@ class RowIndex:
             IntegrityError: The bytes are not what was written.
         """
         key_table, keys, rows, _ = _read(blob)
-        return cls(key_table, keys, rows)
+        return cls(keys, rows, key_table, np.arange(len(keys)))
 
 
 @dataclass(frozen=True)

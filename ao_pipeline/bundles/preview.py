@@ -13,7 +13,9 @@ from ao_pipeline.bundles.schema import TableSpec
 CELL_CHARACTERS: Final = 120
 """Longest cell shown; metadata is stored several times over by Dagster."""
 
-PREVIEW_SCHEMA: Final = pa.schema([("change", pa.string()), ("key", pa.string()), ("before", pa.string()), ("after", pa.string())])
+PREVIEW_SCHEMA: Final = pa.schema(
+    [("change", pa.string()), ("key", pa.string()), ("before", pa.string()), ("after", pa.string())]
+)
 
 
 def preview_changes(spec: TableSpec, changes: ChangeSet, *, limit: int) -> pa.Table:
@@ -25,10 +27,10 @@ def preview_changes(spec: TableSpec, changes: ChangeSet, *, limit: int) -> pa.Ta
     for old, new in zip(olds, news, strict=True):
         names = [column.name for column in spec.columns if _differs(old[column.name], new[column.name])]
         rows.append(_line(spec, "~", new, {n: old[n] for n in names}, {n: new[n] for n in names}))
-    for new in changes.inserted.table.slice(0, limit - len(rows)).to_pylist():
-        rows.append(_line(spec, "+", new, None, _others(spec, new)))
-    for old in changes.deleted.table.slice(0, limit - len(rows)).to_pylist():
-        rows.append(_line(spec, "-", old, _others(spec, old), None))
+    added = changes.inserted.table.slice(0, limit - len(rows)).to_pylist()
+    rows.extend(_line(spec, "+", new, None, _others(spec, new)) for new in added)
+    gone = changes.deleted.table.slice(0, limit - len(rows)).to_pylist()
+    rows.extend(_line(spec, "-", old, _others(spec, old), None) for old in gone)
     return pa.Table.from_pylist(rows, schema=PREVIEW_SCHEMA)
 
 

@@ -68,10 +68,11 @@ def test_the_index_finds_what_brute_force_finds(old: State, new: State) -> None:
     order = sorted(new, key=lambda n: (n * 7) % 5)
     listing = weakly_hashed(new, order)
 
-    differing, vanished = index.compare(listing)
+    compared = index.compare(listing.rows)
 
-    assert {order[at] for at in differing} == {n for n, v in new.items() if old.get(n) != v}
-    assert set(index.key_table.take(pa.array(vanished)).column("number").to_pylist()) == set(old) - set(new)
+    unlisted = index.key_rows(np.flatnonzero(~compared.is_listed)).column("number").to_pylist()
+    assert {order[at] for at in compared.differing} == {n for n, v in new.items() if old.get(n) != v}
+    assert set(unlisted) == {n for n, v in old.items() if new.get(n) != v}
 
 
 @given(STATES, st.lists(STATES, max_size=5))
@@ -86,7 +87,8 @@ def test_an_index_with_deltas_is_the_index_of_the_last_state(first: State, later
     expected = RowIndex.build(NUMBERS, weakly_hashed(states[-1]))
     assert index.keys.tolist() == expected.keys.tolist()
     assert index.rows.tolist() == expected.rows.tolist()
-    assert index.key_table.equals(expected.key_table)
+    everything = np.arange(len(index))
+    assert index.key_rows(everything).equals(expected.key_rows(everything))
     assert index.state_hash == StateHash.of(weakly_hashed(states[-1]).rows)
 
 

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from ao_pipeline.adapters.state import commit as commit_module
+from ao_pipeline.adapters.state import compare as compare_module
 from ao_pipeline.adapters.state import revert as revert_module
 from ao_pipeline.adapters.state.catalog import ASSET_HEAD
 from ao_pipeline.adapters.state.commit import Committer
@@ -186,12 +187,12 @@ def keep_deleted_rows_in_the_hash(patch: pytest.MonkeyPatch) -> None:
         before = hashing.StateHash.from_hex(head.state_hash).minus(changes.updated_before.rows)
         return before.plus(changes.updated_after.rows).plus(changes.inserted.rows)
 
-    patch.setattr(commit_module, "_state_after", state_after)
+    patch.setattr(commit_module, "state_after", state_after)
 
 
 def record_rows_that_did_not_change(patch: pytest.MonkeyPatch) -> None:
     """Call every wanted row changed."""
-    detect = commit_module.change_set
+    detect = compare_module.change_set
 
     def everything(stored: Any, wanted: Any, gone: Any) -> ChangeSet:
         shaken = replace(stored, rows=stored.rows ^ np.uint64(1))
@@ -200,7 +201,7 @@ def record_rows_that_did_not_change(patch: pytest.MonkeyPatch) -> None:
             found, updated_before=replace(found.updated_before, rows=found.updated_before.rows ^ np.uint64(1))
         )
 
-    patch.setattr(commit_module, "change_set", everything)
+    patch.setattr(compare_module, "change_set", everything)
 
 
 def forget_earlier_attempts(patch: pytest.MonkeyPatch) -> None:

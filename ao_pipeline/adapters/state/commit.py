@@ -9,62 +9,45 @@ Invariants:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ao_pipeline import clock
 from ao_pipeline.adapters.state import index_io
-from ao_pipeline.adapters.state.catalog import ASSET_HEAD, BUNDLE, BUNDLE_PAYLOAD, HOLD, QUARANTINE
+from ao_pipeline.adapters.state.catalog import ASSET_HEAD, BUNDLE, BUNDLE_PAYLOAD
+from ao_pipeline.adapters.state.compare import Compared, compare, hash_change
 from ao_pipeline.adapters.state.database import Database
+from ao_pipeline.adapters.state.headers import computed_cycle, make_header, state_after
+from ao_pipeline.adapters.state.heads import lock_head, refuse_held
 from ao_pipeline.adapters.state.model import PREVIEW_ROWS, CommitStep, Head, Intent, Receipt, Writer
+from ao_pipeline.adapters.state.quarantined import store_quarantine
 from ao_pipeline.adapters.state.tables_io import TablesIo
 from ao_pipeline.bundles import payload as payloads
-from ao_pipeline.bundles.canonical import canonical_json, conform_keys
 from ao_pipeline.bundles.changes import (
     Change,
     ChangeSet,
-    HashedRows,
-    Quarantined,
-    change_set,
     hash_rows,
-    match_positions,
-    match_sorted,
 )
-from ao_pipeline.bundles.hashing import StateHash, key_digests
+from ao_pipeline.bundles.hashing import StateHash
 from ao_pipeline.bundles.header import (
-    GENESIS_SEAL,
-    BundleHeader,
     BundleKind,
     header_from,
-    layout_fingerprint,
     layout_of,
     only_appends,
 )
 from ao_pipeline.bundles.index import IndexDelta, RowIndex
 from ao_pipeline.bundles.preview import preview_changes
 from ao_pipeline.bundles.schema import TableSpec
-from ao_pipeline.errors import ContractError, FencedError, HoldError, IntegrityError
+from ao_pipeline.errors import FencedError, IntegrityError
 
-FULL_VERIFY_ROWS: Final = 200_000
+FULL_VERIFY_ROWS: Final = 50_000
 """Up to this many rows a revert hashes the whole table again before it commits; above it, the rows that it wrote."""
 
 Probe = Callable[[CommitStep], None]
-
-
-@dataclass(frozen=True)
-class _Compared:
-    """The outcome of change detection; `index` only after a full listing."""
-
-    changes: ChangeSet
-    index: RowIndex | None = None
-    wants_checkpoint: bool = False
 
 
 class Committer:
@@ -86,7 +69,8 @@ class Committer:
         """
         began = clock.monotonic_seconds()
         asset = intent.spec.asset
-        with self._database.write() as connection:
+        # Not durable on purpose: only a power cut can lose it, and that ends every writer that it would fence off.
+        with self._database.write(is_durable=False) as connection:
             head = lock_head(connection, asset)
             found = connection.execute(
                 sa.select(BUNDLE).where(
@@ -94,7 +78,7 @@ class Committer:
                 )
             ).first()
             if found is None and intent.kind is BundleKind.MATERIALIZE:
-                _refuse_held(connection, asset)
+                refuse_held(connection, asset)
             fence = head.fence
             if (
                 found is None
@@ -122,8 +106,7 @@ class Committer:
         spec = writer.intent.spec
         if writer.found is not None:
             raise FencedError(f"{spec.asset}: this intent already has bundle {writer.found.bundle_id}; report that one")
-        wanted = hash_rows(spec, change.rows)
-        gone = None if change.deleted is None else conform_keys(spec, change.deleted)
+        listed = hash_change(spec, change)
         with self._database.write() as connection:
             head = lock_head(connection, spec.asset)
             if head.fence != writer.fence:
@@ -133,51 +116,11 @@ class Committer:
                 )
             head = self._adopt_layout(connection, writer, head)
             self._probe(CommitStep.BEGUN)
-            compared = self._compare(connection, spec, head, change, wanted, gone)
+            compared = compare(connection, self._tables, spec, head, change, listed)
             self._probe(CommitStep.COMPARED)
             receipt = self._record(connection, writer, head, change, compared, expected_state_hash)
         self._probe(CommitStep.COMMITTED)
         return receipt
-
-    def _compare(
-        self,
-        connection: sa.Connection,
-        spec: TableSpec,
-        head: Head,
-        change: Change,
-        wanted: HashedRows,
-        gone: pa.Table | None,
-    ) -> _Compared:
-        if change.is_full:
-            if gone is not None and gone.num_rows:
-                raise ContractError(f"{spec.name}: a full listing cannot carry deletions as well; leave them out")
-            return self._compare_full(connection, spec, head, wanted)
-        gone_keys = np.empty((0, 2), dtype=np.uint64) if gone is None else np.unique(key_digests(spec, gone), axis=0)
-        if (match_positions(gone_keys, wanted.keys) >= 0).any():
-            raise ContractError(f"{spec.name}: a key is both wanted and deleted in one change")
-        keys = wanted.table.select(list(spec.key_names))
-        if gone is not None and gone.num_rows:
-            keys = pa.concat_tables([keys, gone])
-        stored = payloads.hashed(spec, self._tables.read_by_key(connection, spec, keys))
-        return _Compared(change_set(stored, wanted, gone_keys))
-
-    def _compare_full(self, connection: sa.Connection, spec: TableSpec, head: Head, wanted: HashedRows) -> _Compared:
-        index, wants_checkpoint = index_io.load_index(connection, self._tables, spec, head)
-        at, vanished = index.compare(wanted)
-        candidates = wanted.take(at)
-        gone_keys = index.keys[vanished]
-        gone_table = index.key_table.take(pa.array(vanished))
-        known = match_sorted(candidates.keys, index.keys)
-        touched = candidates.table.select(list(spec.key_names)).filter(pa.array(known >= 0))
-        stored = payloads.hashed(
-            spec, self._tables.read_by_key(connection, spec, pa.concat_tables([touched, gone_table]))
-        )
-        recorded = StateHash.of(index.rows[np.concatenate([known[known >= 0], vanished])])
-        if StateHash.of(stored.rows) != recorded:
-            raise IntegrityError(
-                f"{spec.name}: rows that this change touches were edited outside the store; run `ao verify {spec.asset}`"
-            )
-        return _Compared(change_set(stored, candidates, gone_keys), index, wants_checkpoint)
 
     def _record(
         self,
@@ -185,22 +128,22 @@ class Committer:
         writer: Writer,
         head: Head,
         change: Change,
-        compared: _Compared,
+        compared: Compared,
         expected_state_hash: str | None,
     ) -> Receipt:
         intent, changes, spec = writer.intent, compared.changes, writer.intent.spec
         self._apply(connection, spec, changes)
         self._probe(CommitStep.APPLIED)
-        after = _state_after(head, changes)
+        after = state_after(head, changes)
         if expected_state_hash is not None:
             self._verify_outcome(connection, writer, changes, after, expected_state_hash)
         payload = payloads.encode(spec, changes)
-        header = _header(writer, head, change, changes, after=after, payload=payload)
+        header = make_header(writer, head, change, changes, after=after, payload=payload)
         if payload:
             connection.execute(BUNDLE_PAYLOAD.insert().values(bundle_id=header.bundle_id, payload=payload))
         self._probe(CommitStep.PAYLOAD_STORED)
         connection.execute(BUNDLE.insert().values(bundle_id=header.bundle_id, **asdict(header)))
-        _store_quarantine(connection, intent, change)
+        store_quarantine(connection, intent, change)
         self._probe(CommitStep.BUNDLE_STORED)
         _store_index(connection, spec, header.seq, compared)
         self._probe(CommitStep.INDEX_STORED)
@@ -213,7 +156,7 @@ class Committer:
                 state_hash=header.state_hash_after,
                 row_count=header.row_count_after,
                 cursor=header.cursor_after,
-                computed_cycle=_computed_cycle(head, intent),
+                computed_cycle=computed_cycle(head, intent),
                 state_cycle=intent.state_cycle or intent.cycle.key,
                 inputs=intent.inputs,
                 layout=layout_of(spec),
@@ -268,7 +211,7 @@ class Committer:
             ),
         )
         nothing = payloads.decode(spec, b"")
-        header = _header(
+        header = make_header(
             migrate,
             head,
             Change(spec.empty(), is_full=False),
@@ -289,141 +232,9 @@ class Committer:
         )
 
 
-def lock_head(connection: sa.Connection, asset: str) -> Head:
-    """Return the asset's head, made if missing, locked until the transaction ends."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    connection.execute(
-        insert(ASSET_HEAD)
-        .values(
-            asset=asset,
-            seq=0,
-            seal=GENESIS_SEAL,
-            state_hash=StateHash().hex,
-            row_count=0,
-            cursor="",
-            computed_cycle="",
-            state_cycle="",
-            inputs="",
-            layout="",
-            fence=0,
-        )
-        .on_conflict_do_nothing()
-    )
-    row = connection.execute(sa.select(ASSET_HEAD).where(ASSET_HEAD.c.asset == asset).with_for_update()).one()
-    return Head(**row._mapping)
-
-
-def _refuse_held(connection: sa.Connection, asset: str) -> None:
-    held = connection.execute(sa.select(HOLD.c.reason, HOLD.c.actor).where(HOLD.c.asset == asset)).first()
-    if held is not None:
-        raise HoldError(
-            f"{asset} is on hold ({held.reason}, by {held.actor}); release it with `ao hold release {asset}`"
-        )
-
-
-def _state_after(head: Head, changes: ChangeSet) -> StateHash:
-    before = StateHash.from_hex(head.state_hash)
-    without = before.minus(changes.updated_before.rows).minus(changes.deleted.rows)
-    return without.plus(changes.updated_after.rows).plus(changes.inserted.rows)
-
-
-def _header(
-    writer: Writer,
-    head: Head,
-    change: Change,
-    changes: ChangeSet,
-    *,
-    after: StateHash,
-    payload: bytes,
-    rows: int | None = None,
-) -> BundleHeader:
-    intent = writer.intent
-    header = BundleHeader(
-        asset=intent.spec.asset,
-        seq=head.seq + 1,
-        cycle=intent.cycle.key,
-        first_cycle=intent.first_cycle.key,
-        kind=intent.kind.value,
-        intent=intent.name,
-        run_id=intent.run_id,
-        attempt=intent.attempt,
-        code_version=intent.code_version,
-        parent_seal=head.seal,
-        rows_inserted=len(changes.inserted),
-        rows_updated=len(changes.updated_after),
-        rows_deleted=len(changes.deleted),
-        row_count_after=head.row_count + len(changes.inserted) - len(changes.deleted) if rows is None else rows,
-        state_hash_before=head.state_hash,
-        state_hash_after=after.hex,
-        payload_hash=payloads.payload_hash(payload),
-        payload_bytes=len(payload),
-        layout=layout_fingerprint(layout_of(intent.spec)),
-        actor=intent.actor,
-        reason=intent.reason,
-        inputs=intent.inputs,
-        cursor_before=head.cursor,
-        cursor_after=_cursor_after(head, change),
-        target_id=intent.target_id,
-        stats=canonical_json(dict(change.stats)),
-        started_at_us=writer.began_at_us,
-        duration_ms=round((clock.monotonic_seconds() - writer.began_monotonic) * 1000),
-    )
-    return replace(header, seal=header.computed_seal())
-
-
-def _cursor_after(head: Head, change: Change) -> str:
-    if change.cursor is None:
-        return head.cursor
-    return canonical_json(dict(change.cursor)) if change.cursor else ""
-
-
-def _computed_cycle(head: Head, intent: Intent) -> str:
-    if intent.kind is not BundleKind.MATERIALIZE:
-        return head.computed_cycle
-    return max(head.computed_cycle, intent.cycle.key)
-
-
-def _store_index(connection: sa.Connection, spec: TableSpec, seq: int, compared: _Compared) -> None:
+def _store_index(connection: sa.Connection, spec: TableSpec, seq: int, compared: Compared) -> None:
     if compared.index is not None and compared.wants_checkpoint:
         delta = IndexDelta.of(spec, compared.changes)
         index_io.store_checkpoint(connection, spec, seq=seq, index=compared.index.apply([delta]))
     elif compared.changes.count:
         index_io.store_delta(connection, spec, seq=seq, changes=compared.changes)
-
-
-def _store_quarantine(connection: sa.Connection, intent: Intent, change: Change) -> None:
-    """Keep refused records; an open one that a full listing no longer shows, or that came in anew, is resolved."""
-    if intent.kind is not BundleKind.MATERIALIZE:
-        return
-    asset, cycle = intent.spec.asset, intent.cycle.key
-    hashes = {_record_hash(item): item for item in change.quarantined}
-    superseded = QUARANTINE.c.record_key.in_([item.record_key for item in change.quarantined])
-    stale = sa.and_(
-        QUARANTINE.c.asset == asset, QUARANTINE.c.status == "open", QUARANTINE.c.record_hash.not_in(list(hashes))
-    )
-    if change.is_full or change.quarantined:
-        where = stale if change.is_full else sa.and_(stale, superseded)
-        connection.execute(QUARANTINE.update().where(where).values(status="resolved", last_cycle=cycle))
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    # What a person gave up stays given up, until the record changes and so has another hash.
-    status = sa.case((QUARANTINE.c.status == "dropped", "dropped"), else_="open")
-    for record_hash, item in hashes.items():
-        statement = insert(QUARANTINE).values(
-            asset=asset,
-            record_hash=record_hash,
-            record_key=item.record_key,
-            reason=item.reason,
-            payload=item.payload,
-            first_cycle=cycle,
-            last_cycle=cycle,
-            status="open",
-        )
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["asset", "record_hash"], set_={"last_cycle": cycle, "status": status}
-            )
-        )
-
-
-def _record_hash(item: Quarantined) -> str:
-    return hashlib.sha256(f"{item.record_key}\0{item.payload}".encode()).hexdigest()[:32]

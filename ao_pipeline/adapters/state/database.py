@@ -38,16 +38,26 @@ class Database:
         self.is_sqlite = self.engine.dialect.name == "sqlite"
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self, *, is_durable: bool = True) -> Iterator[sa.Connection]:
         """Open a write transaction; commit on success, roll back on any error.
+
+        Args:
+            is_durable: Whether the commit waits for the disk. Without it a power cut may lose the transaction; a killed
+                process does not.
 
         Raises:
             TransientError: Locked, unreachable, full or read-only. Nothing was written.
             PermanentError: The database refused the statement itself. Nothing was written.
         """
-        with _translated("write"), self.engine.connect().execution_options(ao_writes=True) as connection:
-            with connection.begin():
-                yield connection
+        options = {"ao_writes": True, "ao_durable": is_durable}
+        with (
+            _translated("write"),
+            self.engine.connect().execution_options(**options) as connection,
+            connection.begin(),
+        ):
+            if not (is_durable or self.is_sqlite):
+                connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -89,8 +99,12 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get("ao_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get("ao_writes", False):
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options.get('ao_durable', True) else 'NORMAL'}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql("BEGIN")
 
 
 @contextmanager

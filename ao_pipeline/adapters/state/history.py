@@ -49,12 +49,12 @@ def read_bundles(
     return [header_from(dict(row._mapping)) for row in rows]
 
 
-def read_bundles_between(
-    connection: sa.Connection, *, after_us: int, until_us: int, limit: int
-) -> list[BundleHeader]:
+def read_bundles_between(connection: sa.Connection, *, after_us: int, until_us: int, limit: int) -> list[BundleHeader]:
     """Return headers of bundles started in `(after_us, until_us]`, the oldest first."""
     started = BUNDLE.c.started_at_us
-    query = sa.select(BUNDLE).where(started > after_us, started <= until_us).order_by(started, BUNDLE.c.asset).limit(limit)
+    query = (
+        sa.select(BUNDLE).where(started > after_us, started <= until_us).order_by(started, BUNDLE.c.asset).limit(limit)
+    )
     return [header_from(dict(row._mapping)) for row in connection.execute(query)]
 
 

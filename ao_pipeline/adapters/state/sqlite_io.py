@@ -80,7 +80,7 @@ def _to_driver(column: Column, values: pa.ChunkedArray) -> list[Any]:
         case ColumnType.FLOAT:
             return [_NAN if value is not None and math.isnan(value) else value for value in values.to_pylist()]
     if values.null_count == 0 and column.type is not ColumnType.DATE:
-        return values.to_numpy().tolist()  # type: ignore[no-any-return]
+        return list(values.to_numpy().tolist())
     return values.to_pylist()
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
@@ -14,7 +15,7 @@ from ao_pipeline.adapters.state.catalog import BUNDLE, BUNDLE_PAYLOAD
 from ao_pipeline.adapters.state.model import Head
 from ao_pipeline.adapters.state.tables_io import TablesIo
 from ao_pipeline.bundles import payload as payloads
-from ao_pipeline.bundles.changes import HashedRows
+from ao_pipeline.bundles.changes import HashedRows, match_positions
 from ao_pipeline.bundles.hashing import StateHash
 from ao_pipeline.bundles.header import (
     GENESIS_SEAL,
@@ -70,10 +71,13 @@ def _named(spec: TableSpec, rows: HashedRows, index: RowIndex | None) -> str:
     """Say which rows differ, if the row index is sound: it remembers what the table should hold."""
     if index is None:
         return ""
-    differing, missing = index.compare(rows)
+    compared = index.compare(rows.rows)
+    differing = compared.differing
+    unlisted = np.flatnonzero(~compared.is_listed)
+    missing = unlisted[match_positions(index.keys[unlisted], rows.keys) < 0]
     names = list(spec.key_names)
     edited = rows.table.select(names).take(pa.array(differing[:ROWS_NAMED])).to_pylist()
-    gone = index.key_table.take(pa.array(missing[:ROWS_NAMED])).to_pylist()
+    gone = index.key_rows(missing[:ROWS_NAMED]).to_pylist()
     return f"; {len(differing)} edited or added, like {edited}; {len(missing)} missing, like {gone}"
 
 
