@@ -108,9 +108,9 @@ def _window_start(watermark: datetime) -> datetime:
 
 
 def _listing_start(request: CollectionRequest, window: datetime) -> datetime:
-    """Return the window's start, or the last watermark when nothing was collected for longer than the window."""
+    """Return the window's start as it was at the last collection: what was edited since then lay in that window."""
     last = request.cursor.get("watermark") if request.cursor else None
-    return min(window, datetime.fromisoformat(str(last))) if last else window
+    return min(window, _window_start(datetime.fromisoformat(str(last)))) if last else window
 
 
 def _list_spaces(client: SourceClient) -> list[dict[str, Any]]:
