@@ -48,7 +48,7 @@ checks: $(VENV)/.runtime ## Compute a fresh store against the sandbox and run ev
 	$(BIN)/ao checks --fresh
 
 stress: $(VENV)/.development ## Ten thousand random histories and a thousand kills against the bundle engine
-	$(BIN)/python -m ao_pipeline_tests.stress.run --histories 10000 --kills 1000
+	$(BIN)/python -m ao_pipeline_tests.stress.run --histories 10000 --kills 1000 --tamperings 10000
 
 bench: bench-cycle bench-bundles ## Run every benchmark, side by side with its peers
 

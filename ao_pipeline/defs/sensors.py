@@ -15,6 +15,7 @@ from ao_pipeline.bundles.header import BundleHeader, BundleKind
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.blocking import GATE_CHECK
+from ao_pipeline.defs.gated import without_gated
 from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, CYCLE_LANE, cycle_job, cycle_request, in_cycle_checks
 from ao_pipeline.defs.operations import close_cycle
 from ao_pipeline.defs.seam import report_lost_events
@@ -93,7 +94,7 @@ def follow_up(context: dg.RunFailureSensorContext) -> list[dg.RunRequest] | dg.S
             report = close_cycle(store, current_settings(), first=first, last=last, run_id=run.run_id)
         return dg.SkipReason(f"the follow-up failed too; cycle {last} is closed as {report['status']}")
     reverts = revert_requests(context.instance, run)
-    skipped = skipped_assets(context.instance, run)
+    skipped = without_gated(context.instance, run, skipped_assets(context.instance, run))
     if not skipped:
         return reverts or dg.SkipReason("nothing was left out")
     request = cycle_request(

@@ -9,8 +9,8 @@ from ao_pipeline.collect.cadence import CADENCE
 from ao_pipeline.collect.reference_tables import REF_CLIENTS
 from ao_pipeline.collect.tables import RAW_TABLES
 from ao_pipeline.cycle import Cycle
-from ao_pipeline.defs.origin import source_of_asset
 from ao_pipeline.defs.managed import Work, managed_asset
+from ao_pipeline.defs.origin import source_of_asset
 from ao_pipeline.normalize.tables import (
     NORM_GATES,
     NORM_INVOICE_LINKS,

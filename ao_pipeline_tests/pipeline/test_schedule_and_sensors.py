@@ -155,7 +155,6 @@ def test_a_failed_follow_up_closes_its_cycle(plant: Plant) -> None:
     assert plant.report(SECOND)["recorded"] != "open"
 
 
-@pytest.mark.xfail(strict=True, reason="the sensor does not yet leave out what `gated.without_gated` does")
 def test_a_follow_up_after_a_failed_gate_leaves_truth_as_it_is(plant: Plant) -> None:
     with plant.store() as store:
         store.hold("norm/task_links", reason="rule under repair", actor="amal")

@@ -21,8 +21,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from ao_pipeline.adapters.state.heads import lock_head
 from ao_pipeline.adapters.state.database import Database
+from ao_pipeline.adapters.state.heads import lock_head
 from ao_pipeline.adapters.state.model import CommitStep
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.bundles.header import BundleKind

@@ -23,6 +23,7 @@ from ao_pipeline_tests.stress.kills import Killer
 from ao_pipeline_tests.stress.postgres import fresh_database, postgres_server
 from ao_pipeline_tests.stress.tables import EVERY_TYPE, Row, row
 from ao_pipeline_tests.stress.tamper import Tamperer
+from ao_pipeline_tests.stress.writers import run_writers
 
 REPORT: Final = Path("build/stress/report.json")
 STEPS_PER_HISTORY: Final = 10
@@ -131,7 +132,7 @@ def workplace() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def run_all(*, histories: int, kills: int, tamperings: int, seed: int) -> dict[str, Any]:
+def run_all(*, histories: int, kills: int, tamperings: int, writer_seconds: float, seed: int) -> dict[str, Any]:
     """Run everything and return the report."""
     started = time.monotonic()
     with workplace() as folder, postgres_server() as server:
@@ -145,6 +146,11 @@ def run_all(*, histories: int, kills: int, tamperings: int, seed: int) -> dict[s
         with fresh_database(server) as url:
             found, missed = run_tamperings(tamperings - tamperings // 5, seed, f"sqlite:///{folder / 'tampered.db'}")
             more_found, more_missed = run_tamperings(tamperings // 5, seed, url)
+        (folder / "writers").mkdir()
+        writers = run_writers(folder / "writers", writer_seconds)
+    problems = failures + [problem for killer in killers for problem in killer.problems] + missed + more_missed
+    if writers.locked or writers.broken:
+        problems.append(f"{writers.locked} commits found the database locked, {writers.broken} chains are broken")
     counts: Counter[str] = sum((killer.counts for killer in killers), Counter())
     return {
         "seed": seed,
@@ -160,9 +166,10 @@ def run_all(*, histories: int, kills: int, tamperings: int, seed: int) -> dict[s
             name: dict(sorted(killer.places.items()))
             for name, killer in zip(("sqlite", "postgres"), killers, strict=True)
         },
-        "problems": (failures + [problem for killer in killers for problem in killer.problems] + missed + more_missed)[
-            :100
-        ],
+        "writer_commits": writers.commits,
+        "writer_locked": writers.locked,
+        "writer_broken": writers.broken,
+        "problems": problems[:100],
         "seconds": round(time.monotonic() - started, 1),
     }
 
@@ -173,6 +180,7 @@ def main() -> int:
     parser.add_argument("--histories", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=1_000)
     parser.add_argument("--tamperings", type=int, default=10_000)
+    parser.add_argument("--writer-seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)

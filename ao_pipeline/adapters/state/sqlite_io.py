@@ -81,7 +81,7 @@ def _to_driver(column: Column, values: pa.ChunkedArray) -> list[Any]:
             return [_NAN if value is not None and math.isnan(value) else value for value in values.to_pylist()]
     if values.null_count == 0 and column.type is not ColumnType.DATE:
         return list(values.to_numpy().tolist())
-    return values.to_pylist()
+    return list(values.to_pylist())
 
 
 def _to_arrow(spec: TableSpec, rows: Sequence[Any]) -> pa.Table:
