@@ -192,7 +192,7 @@ def _entries(text: str, *, path: str) -> list[Any]:
         raise ConfigError(f"{path}: {len(text)} characters, the limit is {MAX_REFERENCE_CHARACTERS}", path=path)
     try:
         # The loader is a SafeLoader: it builds plain values only.
-        document = yaml.load(text, Loader=_UniqueKeyLoader)
+        document = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark is not None else ""

@@ -40,9 +40,7 @@ def link_messages(messages: Frame, *, identities: Frame, clients: Frame, brands:
     names = _names(client_rows, [row for row in read_rows(brands, REF_BRANDS) if row["client_id"] in client_ids])
     message_rows = read_rows(messages, NORM_MESSAGES)
     by_subject: dict[str, _Found] = {}
-    found: list[_Found] = []
-    for message in message_rows:
-        found.append(_find(message, known, names, by_subject))
+    found: list[_Found] = [_find(message, known, names, by_subject) for message in message_rows]
     threads = _clients_of_threads(message_rows, found)
     rows = []
     for message, (client_id, status, rule) in zip(message_rows, found, strict=True):

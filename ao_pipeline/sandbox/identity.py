@@ -99,7 +99,7 @@ def load_service_account(path: Path, *, token_uri: str) -> tuple[dict[str, str],
             unsafe_skip_rsa_key_validation=True,
         )
         if not isinstance(key, rsa.RSAPrivateKey):
-            raise ValueError("not an RSA key")
+            raise TypeError("not an RSA key")  # noqa: TRY301 - answered like a file that cannot be read: by a new key.
     except (OSError, ValueError, KeyError, TypeError):
         key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
     pem = key.private_bytes(

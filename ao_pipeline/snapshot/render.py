@@ -36,8 +36,9 @@ def money(minor: int, currency: str) -> str:
 
 def _trust(body: Body) -> list[str]:
     lines = [f"  confidence {body['confidence_level']}"]
-    for name in body["stale_sources"]:
-        lines.append(f"  {name} is stale since {body['sources'][name]['as_of_cycle'] or 'ever'}")
+    lines.extend(
+        f"  {name} is stale since {body['sources'][name]['as_of_cycle'] or 'ever'}" for name in body["stale_sources"]
+    )
     for name in body["failed_gates"]:
         gate = body["gates"][name]
         lines.append(f"  gate {name} fails: {gate['measured']:g}, wanted {gate['threshold']:g} ({gate['effect']})")
