@@ -41,6 +41,7 @@ CADENCE: Final = Cadence(
         {
             "raw/asana_users": 60,
             "raw/asana_projects": 15,
+            "raw/asana_sections": 60,
             "raw/asana_tasks": 15,
             "raw/gmail_messages": 15,
             "raw/calendar_calendars": 60,

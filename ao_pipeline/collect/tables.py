@@ -35,6 +35,13 @@ RAW_ASANA_PROJECTS: Final = TableSpec(
     ),
 )
 
+RAW_ASANA_SECTIONS: Final = TableSpec(
+    asset="raw/asana_sections",
+    row="one section (a column or heading) of one Asana project",
+    key=(text("project_gid"), text("section_gid")),
+    columns=(text("name"), instant("created_at")),
+)
+
 RAW_ASANA_TASKS: Final = TableSpec(
     asset="raw/asana_tasks",
     row="one Asana task or subtask, once, however many projects hold it",
@@ -245,6 +252,7 @@ RAW_XERO_CREDIT_NOTES: Final = TableSpec(
 RAW_TABLES: Final = (
     RAW_ASANA_USERS,
     RAW_ASANA_PROJECTS,
+    RAW_ASANA_SECTIONS,
     RAW_ASANA_TASKS,
     RAW_GMAIL_MESSAGES,
     RAW_CALENDAR_CALENDARS,

@@ -20,6 +20,7 @@ from ao_pipeline.settings import SANDBOX_PATHS
 TRUTH: Final = {
     "raw_asana_users": ("users",),
     "raw_asana_projects": ("projects",),
+    "raw_asana_sections": ("sections",),
     "raw_asana_tasks": ("tasks",),
     "raw_gmail_messages": ("mails:",),
     "raw_calendar_calendars": ("calendars",),

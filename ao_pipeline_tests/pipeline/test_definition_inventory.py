@@ -25,6 +25,7 @@ ASSETS: Final = [
     "ref/lanes",
     "ref/team",
     "raw/asana_projects",
+    "raw/asana_sections",
     "raw/asana_tasks",
     "raw/asana_users",
     "raw/calendar_calendars",

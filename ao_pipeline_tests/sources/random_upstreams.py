@@ -56,7 +56,7 @@ class Subject:
 SUBJECTS: Final = {
     "asana": Subject("raw/asana_tasks", "task", lambda r: {"name": f"renamed {r.random()}"}, settle_hours=25),
     "gmail": Subject(
-        "raw/gmail_messages", "mail", lambda r: {"labelIds": [r.choice(["TRASH", "INBOX"])]}, expires=True
+        "raw/gmail_messages", "mail", lambda r: {"labelIds": ["INBOX", f"Label_{r.random()}"]}, expires=True
     ),
     "calendar": Subject("raw/calendar_events", "event", lambda r: {"summary": f"moved {r.random()}"}, expires=True),
     "chat": Subject("raw/chat_messages", "message", lambda r: {"text": f"edited {r.random()}"}),

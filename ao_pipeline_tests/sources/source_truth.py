@@ -40,6 +40,10 @@ def gid(value: dict[str, Any] | None) -> str | None:
 EXPECTED: dict[str, Callable[[str, dict[str, Any]], tuple[tuple[str, ...], dict[str, Any]] | None]] = {
     "raw/asana_users": lambda _, o: ((o["gid"],), {"name": o["name"], "email": o["email"]}),
     "raw/asana_projects": lambda _, o: ((o["gid"],), {"name": o["name"], "is_archived": o["archived"]}),
+    "raw/asana_sections": lambda _, o: (
+        (o["project"]["gid"], o["gid"]),
+        {"name": o["name"], "created_at": instant(o["created_at"])},
+    ),
     "raw/asana_tasks": lambda _, o: (
         (o["gid"],),
         {

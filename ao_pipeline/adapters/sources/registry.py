@@ -10,7 +10,18 @@ from typing import Any, Final
 import pyarrow as pa
 
 from ao_pipeline import clock
-from ao_pipeline.adapters.sources import asana, asana_tasks, calendar, chat, drive, gmail, gtasks, people, xero
+from ao_pipeline.adapters.sources import (
+    asana,
+    asana_sections,
+    asana_tasks,
+    calendar,
+    chat,
+    drive,
+    gmail,
+    gtasks,
+    people,
+    xero,
+)
 from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.errors import UnknownNameError
@@ -22,6 +33,7 @@ COLLECTORS: Final[Mapping[str, Collector]] = MappingProxyType(
     {
         "raw/asana_users": asana.collect_users,
         "raw/asana_projects": asana.collect_projects,
+        "raw/asana_sections": asana_sections.collect_sections,
         "raw/asana_tasks": asana_tasks.collect_tasks,
         "raw/gmail_messages": gmail.collect_messages,
         "raw/calendar_calendars": calendar.collect_calendars,

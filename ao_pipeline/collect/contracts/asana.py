@@ -31,6 +31,7 @@ def _page(operation: str) -> PageContract:
 USERS_PAGE: Final = _page("asana.users.list")
 PROJECTS_PAGE: Final = _page("asana.projects.list")
 TASKS_PAGE: Final = _page("asana.tasks.list")
+SECTIONS_PAGE: Final = _page("asana.sections.list")
 SUBTASKS_PAGE: Final = _page("asana.subtasks.list")
 
 USER: Final = RecordContract(
@@ -54,6 +55,10 @@ PROJECT: Final = RecordContract(
 )
 STATUS_COLORS: Final = frozenset({"green", "yellow", "red", "blue", "complete", "none"})
 """Known `current_status.color`; others are kept."""
+
+SECTION: Final = RecordContract(
+    name="asana.section", key_field="gid", properties={"name": TEXT, "created_at": TEXT}, known_fields=_COMPACT
+)
 
 TASK: Final = RecordContract(
     name="asana.task",
@@ -80,6 +85,7 @@ TASK: Final = RecordContract(
     },
 )
 
+SECTION_FIELDS: Final = "name,created_at"
 USER_FIELDS: Final = "name,email"
 PROJECT_FIELDS: Final = "name,archived,owner.gid,due_on,current_status.color,created_at,modified_at,permalink_url"
 TASK_FIELDS: Final = (

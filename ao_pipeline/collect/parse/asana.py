@@ -43,6 +43,15 @@ def parse_project(record: Record) -> Row:
     }
 
 
+def parse_section(record: Record) -> Row:
+    """Return a row of `raw_asana_sections` without its project, which is the request's."""
+    return {
+        "section_gid": as_key(record.get("gid"), "gid"),
+        "name": as_text(record.get("name"), "name"),
+        "created_at": as_instant(record.get("created_at"), "created_at"),
+    }
+
+
 def parse_task(record: Record) -> Row:
     """Return a row of `raw_asana_tasks`."""
     tags = [as_text(tag.get("name"), "tags.name") for tag in as_objects(record.get("tags"), "tags")]

@@ -201,11 +201,8 @@ async def list_sections(site: Site, request: Request) -> Response:
     _check(site, request)
     gid = request.path_params["gid"]
     _require(site.world()["projects"], gid, "project")
-    sections = next((project.sections for project in site.agency.projects if project.gid == gid), ())
-    records = [
-        Record(key, {"gid": key, "resource_type": "section", "name": title, "project": {"gid": gid}}, at=0, sequence=0)
-        for key, title in sections
-    ]
+    sections = site.world()["sections"]
+    records = sections.view("by_project", lambda: _index(sections, lambda item: [item["project"]["gid"]])).get(gid, [])
     return _listing(site, request, records, path=f"/projects/{gid}/sections")
 
 

@@ -11,6 +11,8 @@ from ao_pipeline.sandbox.world.records import Change, Json
 
 RENAMES: Final = (120, 60)
 """Project changes per days: two a day, whatever the size."""
+SECTION_RENAMES: Final = (60, 60)
+"""Renamed sections per days: one a day."""
 _COLORS: Final = ("green", "green", "green", "yellow", "red", "blue", "aqua")
 """`aqua` is in no published list: the vendor's enums are open."""
 
@@ -66,6 +68,28 @@ def first_projects(agency: Agency) -> list[Json]:
             }
         )
     return made
+
+
+def sections(agency: Agency) -> list[Json]:
+    """Return the sections of every project."""
+    return [
+        {
+            "gid": gid,
+            "resource_type": "section",
+            "name": title,
+            "created_at": "2024-04-01T08:00:00.000Z",
+            "project": {"gid": project.gid, "resource_type": "project", "name": project.name},
+        }
+        for project in agency.projects
+        for gid, title in project.sections
+    ]
+
+
+def section_life(agency: Agency, number: int, birth: int) -> list[Change]:
+    """Return one change of one section: another name. Its project's modified time does not move."""
+    draw = Draw(agency.seed, "section-change", number)
+    gid, title = draw.pick(draw.pick(agency.projects).sections)
+    return [Change(birth, "sections", gid, 1 + number, "patch", {"name": f"{title} {draw.between(2, 9)}"})]
 
 
 def project_life(agency: Agency, number: int, birth: int) -> list[Change]:

@@ -102,7 +102,7 @@ class World:
 
 
 def _collections(agency: Agency) -> list[Collection]:
-    made = [Collection(name) for name in ("users", "spaces", "memberships", "calendars")]
+    made = [Collection(name) for name in ("users", "sections", "spaces", "memberships", "calendars")]
     made += [Collection(name, stamp=stamp_asana) for name in ("projects", "tasks")]
     made += [Collection(name, stamp=ledger.stamp_xero) for name in ("contacts", "invoices", "payments", "credit_notes")]
     made += [Collection(mails.mail_collection(box), stamp=stamp_gmail, keeps_history=True) for box in agency.mailboxes]
@@ -153,6 +153,7 @@ def _kinds(agency: Agency, anchor: int) -> list[Births]:
     return [
         kind("task", size.tasks, size.task_horizon_days, tasks.task_life, tasks.FAMILY),
         kind("project", *projects.RENAMES, projects.project_life),
+        kind("section", *projects.SECTION_RENAMES, projects.section_life),
         kind("thread", size.mail_threads, size.mail_horizon_days, mails.thread_life),
         kind("chat", size.chat_messages, size.chat_horizon_days, chats.message_life),
         kind("membership", *chats.MEMBER_CHANGES, chats.membership_life),
@@ -182,6 +183,8 @@ def _fixed(agency: Agency, anchor: int) -> list[Change]:
         put("contacts", contact["ContactID"], contact)
     for name, title in agency.spaces:
         put("spaces", name, projects.space(name, title))
+    for section in projects.sections(agency):
+        put("sections", section["gid"], section)
     for item in workspace.task_lists(agency):
         put(workspace.TASK_LISTS, item["id"], item)
     for member in chats.first_memberships(agency):

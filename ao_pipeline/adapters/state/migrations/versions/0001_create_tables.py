@@ -348,6 +348,20 @@ def upgrade() -> None:
         comment="one Asana project, archived ones included",
     )
     op.create_table(
+        "raw_asana_sections",
+        sa.Column("project_gid", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("section_gid", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column(
+            "created_at",
+            sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql"),
+            autoincrement=False,
+            nullable=True,
+        ),
+        sa.PrimaryKeyConstraint("project_gid", "section_gid"),
+        comment="one section (a column or heading) of one Asana project",
+    )
+    op.create_table(
         "raw_asana_tasks",
         sa.Column("task_gid", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("name", sa.Text(), autoincrement=False, nullable=True),
