@@ -46,10 +46,15 @@ def set_hold(session: Session, asset: str, reason: str) -> None:
 
 @hold.command()
 @click.argument("asset")
+@click.option(
+    "--accept", is_flag=True, help="Its rows really became so few: what the next cycle computes is what is usual."
+)
 @click.pass_context
-def release(context: click.Context, asset: str) -> None:
+def release(context: click.Context, asset: str, accept: bool) -> None:
     """End an asset's hold; exit 1 if it was on none."""
     session: Session = context.obj
+    if accept:
+        session.store.accept_size(session.store.spec(asset).asset, actor=actor())
     # A hold may outlive its table, so the name is looked up only when nothing was released under it.
     if session.store.release(asset):
         click.echo(f"{asset} is released; the next cycle computes it")

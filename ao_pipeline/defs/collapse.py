@@ -18,7 +18,9 @@ LOOK_BACK_BUNDLES: Final = 20
 
 def measure_collapse(store: StateStore, spec: TableSpec) -> tuple[bool, dict[str, Any]]:
     """Tell whether the table has at least half of the rows that it recently had."""
-    headers = store.bundles(asset=spec.asset, limit=LOOK_BACK_BUNDLES)
+    accepted = store.accepted_seq(spec.asset)
+    stored = store.bundles(asset=spec.asset, limit=LOOK_BACK_BUNDLES)
+    headers = [header for header in stored if header.seq > accepted] or stored[:1]
     if not headers:
         return False, {"rows": 0, "recent_most": 0, "reason": "never materialized"}
     rows, most = headers[0].row_count_after, max(header.row_count_after for header in headers)

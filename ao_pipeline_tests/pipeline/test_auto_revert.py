@@ -160,6 +160,23 @@ def test_a_hold_released_too_early_ends_in_the_good_state_again(shrunk: Shrunk) 
         assert list(store.holds()) == [HEALTH]
 
 
+def test_a_real_shrink_is_accepted_by_a_person_and_stays(shrunk: Shrunk) -> None:
+    plant = shrunk.plant
+    shrunk.lose_clients()
+    shrunk.heal(shrunk.cycle(SECOND)[1])
+    with plant.store() as store:
+        store.release(HEALTH)
+        store.accept_size(HEALTH, actor="somebody")
+
+    _, requests = shrunk.cycle(THIRD)
+
+    with plant.store() as store:
+        head = store.bundles(asset=HEALTH, limit=1)[0]
+        assert (head.kind, store.holds()) == ("materialize", {})
+    assert requests == []
+    assert len(plant.table(HEALTH)) == head.row_count_after < 10
+
+
 def test_the_same_partition_computed_again_and_collapsed_returns_to_an_earlier_cycle(shrunk: Shrunk) -> None:
     plant = shrunk.plant
     shrunk.cycle(SECOND)

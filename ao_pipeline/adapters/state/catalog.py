@@ -100,6 +100,16 @@ HOLD: Final = sa.Table(
     comment="Assets that may not be computed until released",
 )
 
+ACCEPTANCE: Final = sa.Table(
+    "ao_acceptance",
+    ENGINE,
+    sa.Column("asset", sa.Text, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("since_us", _MICROS, nullable=False),
+    comment="A person said that an asset's size is right: bundles up to seq no longer say what is usual",
+)
+
 QUARANTINE: Final = sa.Table(
     "ao_quarantine",
     ENGINE,

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ao_pipeline import clock
 from ao_pipeline.adapters.state import history
-from ao_pipeline.adapters.state.catalog import HOLD, QUARANTINE
+from ao_pipeline.adapters.state.catalog import ACCEPTANCE, HOLD, QUARANTINE
 from ao_pipeline.adapters.state.commit import Committer, Probe
 from ao_pipeline.adapters.state.cycles import CycleLog
 from ao_pipeline.adapters.state.database import Database
@@ -148,6 +148,20 @@ class StateStore:
         """End a hold; tell whether there was one."""
         with self.database.write() as connection:
             return connection.execute(HOLD.delete().where(HOLD.c.asset == asset)).rowcount > 0
+
+    def accept_size(self, asset: str, *, actor: str) -> None:
+        """Let the asset's next bundle say how many rows are usual: what people really took away is no collapse."""
+        values = {"actor": actor, "since_us": clock.to_micros(clock.utc_now())}
+        with self.database.write() as connection:
+            head = history.read_head(connection, self.spec(asset).asset)
+            connection.execute(ACCEPTANCE.delete().where(ACCEPTANCE.c.asset == asset))
+            connection.execute(ACCEPTANCE.insert().values(asset=asset, seq=head.seq if head else 0, **values))
+
+    def accepted_seq(self, asset: str) -> int:
+        """Return the newest bundle that a person's word has put behind; 0 without one."""
+        query = sa.select(ACCEPTANCE.c.seq).where(ACCEPTANCE.c.asset == asset)
+        with self.database.read() as connection:
+            return connection.execute(query).scalar_one_or_none() or 0
 
     def quarantine(self, *, asset: str | None = None, status: str = "open", limit: int = 50) -> list[dict[str, Any]]:
         """Return refused records, the newest first."""
