@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports format checks stress bench bench-cycle bench-bundles lock clean
+.PHONY: help run test lint types imports format checks stress bench bench-cycle bench-bundles migration lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -61,6 +61,10 @@ $(VENV)/.bench: requirements-bench.lock $(VENV)/.development
 
 bench-bundles: $(VENV)/.bench ## The bundle engine against its peers
 	$(BIN)/python -m ao_pipeline_tests.bench.bundles
+
+migration: $(VENV)/.development ## Write the next migration from the table specs: make migration m="Add a column"
+	$(BIN)/python -m ao_pipeline.adapters.state.revising $(m)
+	$(BIN)/ruff format --quiet ao_pipeline/adapters/state/migrations
 
 lock: $(VENV)/.development ## Resolve the dependencies again
 	$(BIN)/pip install --quiet uv

@@ -176,7 +176,7 @@ def test_slots_of_a_lane_never_overlap(
         assert before["block_on"] != after["block_on"] or before["end_minute"] <= after["start_minute"]
     for row in rows:
         assert row["start_minute"] + row["minutes"] == row["end_minute"]
-        assert row["kind"] == "protected" or (600 <= row["start_minute"] and row["end_minute"] <= 1200)
+        assert row["kind"] == "protected" or (row["start_minute"] >= 600 and row["end_minute"] <= 1200)
         assert row["kind"] == "protected" or row["block_on"].weekday() not in {4, 5}
         assert (row["task_id"] is not None) == (row["kind"] == "task")
     placed = [row["task_id"] for row in rows if row["task_id"]]
