@@ -37,7 +37,7 @@ PAGE_SIZE: Final = 100
 MAX_WALKS: Final = 3
 """Walks of one listing. Rows that change while it is paged move to its end and pull others over a page border."""
 
-_FILTER_FORMAT: Final = "%Y-%m-%dT%H:%M:%S"
+_FILTER_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
