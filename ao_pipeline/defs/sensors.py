@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -20,6 +20,7 @@ from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, CYCLE_LANE, cycle_job, cycle_r
 from ao_pipeline.defs.operations import close_cycle
 from ao_pipeline.defs.seam import report_lost_events
 from ao_pipeline.resilience.catch_up import plan_catch_up
+from ao_pipeline.resilience.outcome import CycleStatus
 from ao_pipeline.settings import current_settings
 
 _LIVE: Final = [
@@ -46,11 +47,12 @@ _RANGE_START: Final = "dagster/asset_partition_range_start"
 def catch_up(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Ask for the cycles that nothing has opened: the very first one at once, missed ones as one range."""
     settings = current_settings()
-    with opened_store() as store:
-        records = store.cycles.latest(limit=1)
-    newest = Cycle.from_key(records[0].cycle) if records else None
     runs = context.instance.get_runs(dg.RunsFilter(job_name=CYCLE_JOB_NAME, statuses=_LIVE), limit=20)
     live = {run.tags[tags.CYCLE] for run in runs if tags.CYCLE in run.tags}
+    with opened_store() as store:
+        records = store.cycles.latest(limit=1)
+        close_interrupted(store, Cycle.last_closed(clock.utc_now()), live)
+    newest = Cycle.from_key(records[0].cycle) if records else None
     missed = plan_catch_up(
         now=clock.utc_now(), first_cycle=Cycle.from_key(settings.first_cycle), newest_recorded=newest, live=live
     )
@@ -68,6 +70,19 @@ def catch_up(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReas
         run_key=f"catch-up:{missed.first}:{missed.last}:{attempt}",
         reason=f"nothing had opened {missed.first}" + ("" if missed.first == missed.last else f" to {missed.last}"),
     )
+
+
+def close_interrupted(store: StateStore, newest: Cycle, live: Collection[str]) -> list[str]:
+    """Close the cycles before the newest one that a run opened and nothing works on any more; return their keys."""
+    interrupted = [record for record in store.cycles.open_before(newest) if record.cycle not in live]
+    for record in interrupted:
+        store.cycles.close(
+            Cycle.from_key(record.cycle),
+            status=CycleStatus.INTERRUPTED.value,
+            report={**record.report, "status": CycleStatus.INTERRUPTED.value, "degraded": True},
+            run_id=record.run_id,
+        )
+    return [record.cycle for record in interrupted]
 
 
 @dg.run_failure_sensor(

@@ -170,3 +170,21 @@ def test_a_follow_up_after_a_failed_gate_leaves_truth_as_it_is(plant: Plant) -> 
 
     assert [name for name in names(request) if name.startswith("truth/")] == []
     assert "snapshot/agency" in names(request)
+
+
+def test_a_cycle_that_nothing_works_on_any_more_becomes_interrupted(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = SECOND
+    with plant.store() as store:
+        store.cycles.open(lost, first_cycle=lost, run_id="killed")
+    at(monkeypatch, lost.shift(2).end + timedelta(minutes=5))
+
+    ask_catch_up(plant)
+    ask_catch_up(plant)
+
+    with plant.store() as store:
+        record = store.cycles.get(lost)
+        assert record is not None
+        assert (record.status, record.run_id) == ("interrupted", "killed")
+        assert store.cycles.open_before(lost.shift(2)) == []

@@ -78,6 +78,12 @@ class CycleLog:
         with self._database.read() as connection:
             return [_record(row) for row in connection.execute(query)]
 
+    def open_before(self, cycle: Cycle, *, limit: int = 100) -> list[CycleRecord]:
+        """Return the records of earlier cycles that nothing has closed, the oldest first."""
+        query = sa.select(CYCLE).where(CYCLE.c.status == OPEN, CYCLE.c.cycle < cycle.key).order_by(CYCLE.c.cycle)
+        with self._database.read() as connection:
+            return [_record(row) for row in connection.execute(query.limit(limit))]
+
     def get(self, cycle: Cycle) -> CycleRecord | None:
         """Return one cycle's record."""
         with self._database.read() as connection:
