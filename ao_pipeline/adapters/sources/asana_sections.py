@@ -40,7 +40,7 @@ def collect_sections(request: CollectionRequest) -> Collected:
     drift = Drift()
     batch = Batch(spec, contracts.SECTION, parse_section, drift)
     with request.open("asana") as client:
-        projects = [record["gid"] for record in list_projects(client, request, fields="gid")]
+        projects = [record["gid"] for record in list_projects(client, request, fields=contracts.KEY_FIELDS)]
         known = set((request.cursor or {}).get("projects", ()))
         last = datetime.fromisoformat(str(request.cursor["listed_at"])) if request.cursor and known else None
         due = [gid for gid in projects if last is None or gid not in known or _has_come(gid, last, request.now)]

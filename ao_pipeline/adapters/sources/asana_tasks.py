@@ -35,7 +35,7 @@ RECONCILE_EVERY: Final = timedelta(hours=24)
 MAX_SUBTASK_DEPTH: Final = 6
 """Asana nests subtasks five deep; deeper is a loop."""
 
-_KEY_FIELDS: Final = "num_subtasks,assignee.gid"
+_KEY_FIELDS: Final = "num_subtasks,assignee"
 _UNREADABLE: Final = frozenset({400, 403, 404})
 
 Listing = dict[str, str]
@@ -109,8 +109,8 @@ def _cursor(reading: _Reading, rows: Any, *, generation: int, reconciled_at: str
 
 def _listings(reading: _Reading) -> list[Listing]:
     """Return the filters that together reach every task that is in a project or has an assignee."""
-    projects = list_projects(reading.client, reading.request, fields="gid")
-    users = list_users(reading.client, reading.request, fields="gid")
+    projects = list_projects(reading.client, reading.request, fields=contracts.KEY_FIELDS)
+    users = list_users(reading.client, reading.request, fields=contracts.KEY_FIELDS)
     reading.users = {user["gid"] for user in users}
     reading.former = set((reading.request.cursor or {}).get("former_assignees", ())) - reading.users
     return [

@@ -87,10 +87,16 @@ TASK: Final = RecordContract(
 
 SECTION_FIELDS: Final = "name,created_at"
 USER_FIELDS: Final = "name,email"
-PROJECT_FIELDS: Final = "name,archived,owner.gid,due_on,current_status.color,created_at,modified_at,permalink_url"
+KEY_FIELDS: Final = "name"
+"""For listings that only serve to know what there is: `gid` comes along and is no name that the description has."""
+
+PROJECT_FIELDS: Final = "name,archived,owner,due_on,current_status.color,created_at,modified_at,permalink_url"
 TASK_FIELDS: Final = (
-    "name,notes,completed,completed_at,due_on,due_at,assignee.gid,parent.gid,num_subtasks,"
-    "memberships.project.gid,memberships.section.gid,memberships.section.name,tags.name,"
-    "custom_fields.gid,custom_fields.name,custom_fields.type,custom_fields.display_value,created_at,modified_at"
+    "name,notes,completed,completed_at,due_on,due_at,assignee,parent,num_subtasks,"
+    "memberships.project,memberships.section,memberships.section.name,tags.name,"
+    "custom_fields,custom_fields.name,custom_fields.type,custom_fields.display_value,created_at,modified_at"
 )
-"""`opt_fields` of each listing: without it Asana answers with a name and an id only."""
+"""`opt_fields` of each listing: without it Asana answers with a name and an id only.
+
+Objects are asked for whole, `owner` and not `owner.gid`: their `gid` always comes along, and Asana's description knows no other name.
+"""
