@@ -50,10 +50,13 @@ checks: $(VENV)/.runtime ## Compute a fresh store against the sandbox and run ev
 stress: $(VENV)/.development ## Ten thousand random histories and a thousand kills against the bundle engine
 	$(BIN)/python -m ao_pipeline_tests.stress.run --histories 10000 --kills 1000 --tamperings 10000
 
-bench: bench-cycle bench-bundles ## Run every benchmark, side by side with its peers
+bench: bench-cycle bench-collect bench-bundles ## Run every benchmark, side by side with its peers
 
 bench-cycle: $(VENV)/.development ## A cycle with unchanged inputs against a job of no-op assets
 	$(BIN)/python -m ao_pipeline_tests.bench.cycle
+
+bench-collect: $(VENV)/.development ## First and incremental collections of every source, in a small and a large world
+	$(BIN)/python -m ao_pipeline_tests.bench.collect
 
 $(VENV)/.bench: requirements-bench.lock $(VENV)/.development
 	@$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements-bench.lock

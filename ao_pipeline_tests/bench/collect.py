@@ -1,0 +1,174 @@
+"""What do collections cost? `python -m ao_pipeline_tests.bench.collect [--sizes S,M]` writes `build/bench/collect.json`.
+
+For each size: the first collection of every source, then rounds of quiet collections and of collections after the same number
+of changes in every size. The sandbox stands still but for those changes and runs in a process of its own. Memory is that of
+this process while it pages through all chat messages of an empty store, above what it had before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from ao_pipeline.collect.tables import RAW_TABLES
+from ao_pipeline.defs.origin import source_of_asset
+from ao_pipeline.sandbox.world.size import SIZES
+from ao_pipeline.settings import PROJECT_DIR
+from ao_pipeline_tests.stress.collecting import ASSETS, Collecting, Timed, collecting, sandbox_process
+
+TARGET: Final = PROJECT_DIR / "build" / "bench" / "collect.json"
+CHAT: Final = "raw/chat_messages"
+ROUNDS: Final = 5
+CHANGES: Final = 20
+"""Objects of each kind created before each round, in every size."""
+
+KINDS: Final = ("task", "mail", "event", "message", "gtask", "person", "file", "invoice", "payment", "contact")
+LARGEST_RATIO: Final = 1.5
+"""Target of incremental cost in the largest world against the next smaller one."""
+
+SAMPLE_SECONDS: Final = 0.005
+
+
+@contextmanager
+def peak_memory() -> Iterator[Callable[[], float]]:
+    """Yield a function that says how far this process grew above its size at the start, in MiB."""
+    process = psutil.Process()
+    first = peak = process.memory_info().rss
+    ended = threading.Event()
+
+    def sample() -> None:
+        nonlocal peak
+        while not ended.wait(SAMPLE_SECONDS):
+            peak = max(peak, process.memory_info().rss)
+
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
+    try:
+        yield lambda: round((peak - first) / 2**20, 1)
+    finally:
+        ended.set()
+        sampler.join()
+
+
+def by_source(timed: list[Timed]) -> dict[str, dict[str, float]]:
+    """Return the sums of each source and of all."""
+    sums: dict[str, dict[str, float]] = {}
+    for one in timed:
+        for name in (source_of_asset(one.asset), "all"):
+            into = sums.setdefault(
+                name, {"s": 0.0, "http_s": 0.0, "commit_s": 0.0, "requests": 0, "rows": 0, "changed": 0}
+            )
+            into["s"] += one.seconds
+            into["http_s"] += one.http_seconds
+            into["commit_s"] += one.commit_seconds
+            into["requests"] += one.requests
+            into["rows"] += one.rows
+            into["changed"] += one.changed
+    return sums
+
+
+def measure(size: str, folder: Path, rounds: int) -> dict[str, Any]:
+    """Measure one size: bootstrap, quiet collections, collections after changes."""
+    with sandbox_process(folder / "sandbox", size) as box, collecting(box, folder / "data") as work:
+        # Chat first: memory that an earlier collection left behind would hide what this one takes.
+        with peak_memory() as grown:
+            first = [work.run(CHAT)]
+        peak_mib = grown()
+        first += [work.run(asset) for asset in ASSETS if asset != CHAT]
+        quiet = [_round(work, changes=0) for _ in range(rounds)]
+        changed = [_round(work, changes=CHANGES) for _ in range(rounds)]
+        stored = sum(rows for rows, _ in work.sizes().values())
+    bootstrap = by_source(first)
+    return {
+        "stored_rows": stored,
+        "chat_peak_mib": peak_mib,
+        "chat_rows": first[0].rows,
+        "bootstrap": _rounded(bootstrap),
+        "quiet": _rounded(_median(quiet)),
+        "incremental": _rounded(_median(changed)),
+    }
+
+
+def _round(work: Collecting, *, changes: int) -> dict[str, dict[str, float]]:
+    for kind in KINDS:
+        for _ in range(changes):
+            work.box.mutate(kind, "create")
+    work.next_cycle()
+    return by_source([work.run(asset) for asset in ASSETS])
+
+
+def _median(rounds: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    return {
+        source: {figure: statistics.median(one[source][figure] for one in rounds) for figure in rounds[0][source]}
+        for source in rounds[0]
+    }
+
+
+def _rounded(sums: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    for one in sums.values():
+        one["own_share"] = (one["s"] - one["http_s"] - one["commit_s"]) / one["s"]
+    return {source: {name: round(value, 4) for name, value in one.items()} for source, one in sums.items()}
+
+
+def ratios(sizes: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Return incremental cost of each size against the one before it, in all and by source, and the shares."""
+    found: dict[str, float] = {}
+    names = list(sizes)
+    for small, large in pairwise(names):
+        pair = f"{large.lower()}_vs_{small.lower()}"
+        for source, cost in sizes[large]["incremental"].items():
+            suffix = "" if source == "all" else f"_{source}"
+            found[f"incremental_{pair}{suffix}"] = round(cost["s"] / sizes[small]["incremental"][source]["s"], 3)
+        requests = [sizes[size]["incremental"]["all"]["requests"] for size in (small, large)]
+        found[f"incremental_requests_{pair}"] = round(requests[1] / requests[0], 3)
+        found[f"stored_rows_{pair}"] = round(sizes[large]["stored_rows"] / sizes[small]["stored_rows"], 1)
+        found[f"chat_peak_{pair}"] = round(sizes[large]["chat_peak_mib"] / max(1.0, sizes[small]["chat_peak_mib"]), 2)
+    for size, one in sizes.items():
+        found[f"own_share_bootstrap_{size.lower()}"] = one["bootstrap"]["all"]["own_share"]
+        found[f"own_share_incremental_{size.lower()}"] = one["incremental"]["all"]["own_share"]
+    return found
+
+
+def main() -> None:
+    """Run, write the file, print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", default="S,M", help="smaller ones first; L takes minutes")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    given = parser.parse_args()
+    wanted = [size for size in SIZES if size in given.sizes.split(",")]
+    began = time.monotonic()
+    sizes: dict[str, dict[str, Any]] = {}
+    for size in wanted:
+        with tempfile.TemporaryDirectory(prefix="ao_bench_") as name:
+            sizes[size] = measure(size, Path(name), given.rounds)
+    result = {
+        "ratios": ratios(sizes),
+        "medians": sizes,
+        "targets": {"incremental_l_vs_m": LARGEST_RATIO},
+        "changes_of_each_kind": CHANGES,
+        "rounds": given.rounds,
+        "assets": len(RAW_TABLES),
+        "seconds": round(time.monotonic() - began, 1),
+        "load_average": [round(value, 2) for value in os.getloadavg()],
+        "cores": os.cpu_count(),
+    }
+    TARGET.parent.mkdir(parents=True, exist_ok=True)
+    TARGET.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    sys.stdout.write(json.dumps({name: value for name, value in result.items() if name != "medians"}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
