@@ -42,8 +42,9 @@ class Scan:
     def folder(self, folder: Path) -> list[str]:
         """Search every file below a folder, SQLite databases cell by cell too."""
         found: list[str] = []
-        for path in sorted(item for item in folder.rglob("*") if item.is_file()):
-            data = path.read_bytes()
+        # Read before the first database is opened: closing the last connection to one deletes its -shm and -wal files.
+        contents = [(path, path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file()]
+        for path, data in contents:
             place = str(path.relative_to(folder))
             found += self.data(data, place) + self.data(place.encode(), f"the name of {place}")
             if data.startswith(b"SQLite format 3"):
