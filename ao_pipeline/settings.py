@@ -106,9 +106,9 @@ class Settings(BaseSettings):
 
     connect_timeout_seconds: float = Field(default=3.0, gt=0, le=60, description="TCP and TLS set-up of one request")
     read_timeout_seconds: float = Field(
-        default=20.0, gt=0, le=300, description="Silence on one request before it counts as lost"
+        default=10.0, gt=0, le=300, description="Silence on one request before it counts as lost"
     )
-    call_attempts: int = Field(default=4, ge=1, le=10, description="Tries of one request, the first included")
+    call_attempts: int = Field(default=3, ge=1, le=10, description="Tries of one request, the first included")
     source_budget_seconds: float = Field(
         default=120.0, gt=0, le=3600, description="Total time of one collector in one cycle, waits included"
     )
@@ -232,13 +232,19 @@ def _absolute(path: Path) -> Path:
     return path if path.is_absolute() else PROJECT_DIR / path
 
 
+def variable_of(field: str) -> str:
+    """Return the environment variable that sets a field."""
+    alias = Settings.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else PREFIX + field.upper()
+
+
 def load_settings() -> Settings:
     """Read the environment.
 
     Raises:
         ConfigError: A variable is wrong or unknown; the message names each one and the fix.
     """
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | NOT_SETTINGS
+    known = {variable_of(name) for name in Settings.model_fields} | NOT_SETTINGS
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     problems = [f"{name} is not a setting; see `ao settings` for all of them" for name in unknown]
     settings: Settings | None = None

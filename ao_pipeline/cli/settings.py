@@ -21,7 +21,7 @@ def settings(as_json: bool) -> None:
     """
     from pydantic import SecretStr
 
-    from ao_pipeline.settings import PREFIX, Settings, load_settings
+    from ao_pipeline.settings import Settings, load_settings, variable_of
 
     problem: ConfigError | None = None
     current: Settings | None = None
@@ -33,7 +33,7 @@ def settings(as_json: bool) -> None:
     for name, field in Settings.model_fields.items():
         rows.append(
             {
-                "variable": PREFIX + name.upper(),
+                "variable": variable_of(name),
                 "value": None if current is None else _shown(getattr(current, name)),
                 "default": _shown(field.default),
                 "is_set": None if current is None else name in current.model_fields_set,

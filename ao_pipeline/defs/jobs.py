@@ -12,6 +12,7 @@ from ao_pipeline.cycle import CYCLE_CRON, Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.blocking import BLOCKING_CHECKS, IN_CYCLE_CHECKS
 from ao_pipeline.defs.operations import due_assets, state_cycles
+from ao_pipeline.resilience.catch_up import MAX_CYCLES
 from ao_pipeline.settings import current_settings
 
 CYCLE_JOB_NAME: Final = "cycle"
@@ -59,6 +60,17 @@ def in_cycle_checks(selection: Sequence[dg.AssetKey]) -> list[dg.AssetCheckKey]:
     job=cycle_job, cron_schedule=CYCLE_CRON, execution_timezone="UTC", default_status=dg.DefaultScheduleStatus.RUNNING
 )
 def cycle_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Ask for each cycle when its window closes."""
+    """Ask for each cycle when its window closes, together with those that were missed before it.
+
+    Dagster fires only the newest of several missed ticks, and what is computed late would be overtaken: so the first tick after
+    an outage takes the whole gap along.
+    """
     cycle = Cycle.last_closed(context.scheduled_execution_time)
-    return cycle_request(cycle, cycle, purpose="cycle", run_key=f"cycle:{cycle}")
+    store = open_store(current_settings())
+    try:
+        records = store.cycles.latest(limit=1)
+    finally:
+        store.close()
+    newest = Cycle.from_key(records[0].cycle) if records else cycle.shift(-1)
+    first = min(max(newest.shift(1), cycle.shift(1 - MAX_CYCLES)), cycle)
+    return cycle_request(first, cycle, purpose="cycle", run_key=f"cycle:{cycle}")

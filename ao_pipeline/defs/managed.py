@@ -170,6 +170,11 @@ def root_run_id(context: dg.AssetExecutionContext) -> str:
 def _materialize(context: dg.AssetExecutionContext, work: Work, recipe: _Recipe, rule: Rule) -> Receipt:
     purpose = context.run.tags.get(tags.PURPOSE, "")
     is_earlier = work.head is not None and work.cycle.key < work.head.computed_cycle
+    if is_earlier and work.head is not None and purpose in tags.AUTOMATIC:
+        # Only people revert. A run of the engine's own that comes late must not take newer cycles back.
+        raise PermanentError(
+            f"{work.spec.asset} is already computed for {work.head.computed_cycle}; cycle {work.cycle} was overtaken and is left out"
+        )
     if purpose == "revert" or (is_earlier and (purpose != "recompute" or not work.spec.is_revertible)):
         if not work.spec.is_revertible:
             raise PermanentError(f"{work.spec.asset} cannot return to {work.cycle}: what was sent cannot be taken back")

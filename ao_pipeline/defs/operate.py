@@ -1,7 +1,7 @@
 """Run a cycle, a revert or the checks from a terminal, in this process, on the Dagster instance that the UI shows."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +17,7 @@ from ao_pipeline.defs import tags
 from ao_pipeline.defs.gated import without_gated
 from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_request, in_cycle_checks
 from ao_pipeline.defs.location import build_definitions
-from ao_pipeline.defs.operations import close_cycle
+from ao_pipeline.defs.operations import bundles_of, close_cycle
 from ao_pipeline.defs.sensors import revert_requests, skipped_assets
 from ao_pipeline.errors import PermanentError, UnknownNameError
 from ao_pipeline.settings import PROJECT_DIR, Settings
@@ -51,7 +51,7 @@ class CycleOutcome:
 
     @property
     def is_good(self) -> bool:
-        return self.status == "success"
+        return self.status == "success" and all(item.status != "failed" for item in self.assets)
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,11 @@ def run_cycle(
             return run_cycle(settings, cycle, instance=opened)
     wanted = cycle or Cycle.last_closed(clock.utc_now())
     refuse_unknown_cycle(settings, wanted)
+    refuse_overtaken_cycle(settings, wanted)
     began = clock.monotonic_seconds()
     request = cycle_request(wanted, wanted, purpose="cycle", run_key=None, reason="ao cycle")
     result = _execute(instance, CYCLE_JOB_NAME, wanted, request.asset_selection or (), dict(request.tags))
-    failures = _failures(result)
+    failures, runs = _failures(result), {result.run_id}
     if not result.success:
         for revert in revert_requests(instance, result.dagster_run):
             _execute(instance, CYCLE_JOB_NAME, _cycle_of(revert), revert.asset_selection or (), dict(revert.tags))
@@ -99,9 +100,12 @@ def run_cycle(
             follow_up = dict(request.tags) | {
                 tags.PURPOSE: "follow-up",
                 tags.REASON: f"left out by run {result.run_id[:8]}",
+                tags.FOLLOWS: result.run_id,
             }
-            failures |= _failures(_execute(instance, CYCLE_JOB_NAME, wanted, skipped, follow_up))
-    return _cycle_outcome(settings, wanted, request.asset_selection or (), failures, result.run_id, began)
+            followed = _execute(instance, CYCLE_JOB_NAME, wanted, skipped, follow_up)
+            failures |= _failures(followed)
+            runs.add(followed.run_id)
+    return _cycle_outcome(settings, wanted, request.asset_selection or (), failures, result.run_id, runs, began)
 
 
 def request_revert(
@@ -142,6 +146,23 @@ def refuse_unknown_cycle(settings: Settings, cycle: Cycle) -> None:
     newest = Cycle.last_closed(clock.utc_now())
     if cycle > newest:
         raise UnknownNameError(f"cycle {cycle} has not closed yet; the newest one is {newest}")
+
+
+def refuse_overtaken_cycle(settings: Settings, cycle: Cycle) -> None:
+    """Refuse to compute a cycle when a newer one is computed already.
+
+    Raises:
+        UnknownNameError: It was overtaken.
+    """
+    store = open_store(settings)
+    try:
+        newest = max((head.computed_cycle for head in store.heads().values()), default="")
+    finally:
+        store.close()
+    if cycle.key < newest:
+        raise UnknownNameError(
+            f"cycle {cycle} was overtaken: {newest} is computed already. To return to an earlier state, use `ao revert`"
+        )
 
 
 def run_checks(settings: Settings, *, instance: dg.DagsterInstance | None = None) -> list[CheckOutcome]:
@@ -210,18 +231,18 @@ def _cycle_outcome(
     selected: Sequence[dg.AssetKey],
     failures: dict[str, str],
     run_id: str,
+    runs: Collection[str],
     began: float,
 ) -> CycleOutcome:
     store = open_store(settings)
     try:
         record = store.cycles.get(cycle)
         if record is None or record.status == "open":
-            close_cycle(store, settings, first=cycle, last=cycle, run_id=run_id)
+            close_cycle(store, settings, first=cycle, last=cycle, run_id=run_id, runs=runs)
             record = store.cycles.get(cycle)
         bundles: dict[str, list[BundleHeader]] = {}
-        for header in store.bundles(cycle=cycle, limit=1_000):
-            if header.kind == "materialize":
-                bundles.setdefault(header.asset, []).append(header)
+        for header in bundles_of(store, cycle, runs):
+            bundles.setdefault(header.asset, []).append(header)
     finally:
         store.close()
     assets = []

@@ -1,7 +1,7 @@
 """`ops/*`: the cycle about itself."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,10 @@ from ao_pipeline import clock
 from ao_pipeline.adapters.journal import append_cycle
 from ao_pipeline.adapters.state.inventory import ALL_SPECS
 from ao_pipeline.adapters.state.store import StateStore
+from ao_pipeline.bundles.header import BundleHeader, BundleKind
 from ao_pipeline.collect.cadence import CADENCE
 from ao_pipeline.cycle import Cycle, cycles_between
+from ao_pipeline.defs import tags
 from ao_pipeline.defs.failures import STEP_RETRY, mapped_failures
 from ao_pipeline.defs.managed import OWNER, freshness
 from ao_pipeline.defs.partitions import CYCLES, cycles_of, one_run_for_a_range
@@ -49,16 +51,29 @@ def state_cycles(store: StateStore) -> dict[str, str]:
     return {asset: head.state_cycle for asset, head in store.heads().items()}
 
 
-def close_cycle(store: StateStore, settings: Settings, *, first: Cycle, last: Cycle, run_id: str) -> dict[str, Any]:
-    """Judge the cycle by what was written, close its record, write its one log line, and return the report."""
+def root_runs(run: dg.DagsterRun) -> frozenset[str]:
+    """Return the runs whose bundles make up a cycle: this one with its retries, and the one that it follows."""
+    roots = {run.root_run_id or run.run_id, run.tags.get(tags.FOLLOWS, "")}
+    return frozenset(roots - {""})
+
+
+def bundles_of(store: StateStore, cycle: Cycle, runs: Collection[str]) -> list[BundleHeader]:
+    """Return what these runs computed in the cycle, the newest first; an earlier run of the same cycle does not count."""
+    headers = store.bundles(cycle=cycle, limit=10 * len(ALL_SPECS))
+    return [h for h in headers if h.kind == BundleKind.MATERIALIZE and h.intent.partition(":")[2] in runs]
+
+
+def close_cycle(
+    store: StateStore, settings: Settings, *, first: Cycle, last: Cycle, run_id: str, runs: Collection[str]
+) -> dict[str, Any]:
+    """Judge the cycle by what its runs wrote, close its record, write its one log line, and return the report."""
     written: dict[str, Written] = {}
-    for header in store.bundles(cycle=last, limit=10 * len(ALL_SPECS)):
-        if header.kind == "materialize":
-            seen = written.get(header.asset)
-            changed = header.rows_changed + (seen.rows_changed if seen else 0)
-            duration = header.duration_ms + (seen.duration_ms if seen else 0)
-            rows = seen.row_count if seen else header.row_count_after
-            written[header.asset] = Written(header.asset, changed, rows, duration)
+    for header in bundles_of(store, last, runs):
+        seen = written.get(header.asset)
+        changed = header.rows_changed + (seen.rows_changed if seen else 0)
+        duration = header.duration_ms + (seen.duration_ms if seen else 0)
+        rows = seen.row_count if seen else header.row_count_after
+        written[header.asset] = Written(header.asset, changed, rows, duration)
     holds = store.holds()
     outcome = judge_cycle(
         (asset for asset in due_assets(first, last, state_cycles(store)) if asset not in holds),
@@ -116,7 +131,14 @@ with one_run_for_a_range() as range_policy:
         """The cycle's record: its status as a function of what was written, what is missing, and time by stage."""
         first, last = cycles_of(context)
         with mapped_failures():
-            report = close_cycle(state.store, state.settings, first=first, last=last, run_id=context.run.run_id)
+            report = close_cycle(
+                state.store,
+                state.settings,
+                first=first,
+                last=last,
+                run_id=context.run.run_id,
+                runs=root_runs(context.run),
+            )
         return dg.MaterializeResult(
             metadata={
                 "ao/status": report["status"],

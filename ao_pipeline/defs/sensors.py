@@ -9,6 +9,7 @@ from typing import Final
 import dagster as dg
 
 from ao_pipeline import clock
+from ao_pipeline.adapters.state.cycles import OPEN
 from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.bundles.header import BundleHeader, BundleKind
@@ -17,19 +18,12 @@ from ao_pipeline.defs import tags
 from ao_pipeline.defs.blocking import GATE_CHECK
 from ao_pipeline.defs.gated import without_gated
 from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, CYCLE_LANE, cycle_job, cycle_request, in_cycle_checks
-from ao_pipeline.defs.operations import close_cycle
+from ao_pipeline.defs.live import LIVE
+from ao_pipeline.defs.operations import close_cycle, root_runs
 from ao_pipeline.defs.seam import report_lost_events
 from ao_pipeline.resilience.catch_up import plan_catch_up
 from ao_pipeline.resilience.outcome import CycleStatus
 from ao_pipeline.settings import current_settings
-
-_LIVE: Final = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 MAX_ATTEMPTS: Final = 6
 """Runs for one cycle, retries and follow-ups included, before catching up waits for the next cycle: nothing retries for ever."""
@@ -47,7 +41,7 @@ _RANGE_START: Final = "dagster/asset_partition_range_start"
 def catch_up(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Ask for the cycles that nothing has opened: the very first one at once, missed ones as one range."""
     settings = current_settings()
-    runs = context.instance.get_runs(dg.RunsFilter(job_name=CYCLE_JOB_NAME, statuses=_LIVE), limit=20)
+    runs = context.instance.get_runs(dg.RunsFilter(job_name=CYCLE_JOB_NAME, statuses=LIVE), limit=20)
     live = {run.tags[tags.CYCLE] for run in runs if tags.CYCLE in run.tags}
     with opened_store() as store:
         records = store.cycles.latest(limit=1)
@@ -105,13 +99,13 @@ def follow_up(context: dg.RunFailureSensorContext) -> list[dg.RunRequest] | dg.S
     last = Cycle.from_key(cycle_key)
     first = Cycle.from_key(run.tags.get(_RANGE_START, cycle_key))
     if run.tags.get(tags.PURPOSE) == "follow-up":
-        with opened_store() as store:
-            report = close_cycle(store, current_settings(), first=first, last=last, run_id=run.run_id)
-        return dg.SkipReason(f"the follow-up failed too; cycle {last} is closed as {report['status']}")
+        return dg.SkipReason(f"the follow-up failed too; cycle {last} is {_close(run, first, last)}")
     reverts = revert_requests(context.instance, run)
     skipped = without_gated(context.instance, run, skipped_assets(context.instance, run))
+    if is_overtaken(last):
+        return reverts or dg.SkipReason(f"a newer cycle is computed; cycle {last} is {_close(run, first, last)}")
     if not skipped:
-        return reverts or dg.SkipReason("nothing was left out")
+        return reverts or dg.SkipReason(f"nothing was left out; cycle {last} is {_close(run, first, last)}")
     request = cycle_request(
         first,
         last,
@@ -126,9 +120,25 @@ def follow_up(context: dg.RunFailureSensorContext) -> list[dg.RunRequest] | dg.S
             partition_key=request.partition_key,
             asset_selection=skipped,
             asset_check_keys=in_cycle_checks(skipped),
-            tags=request.tags,
+            tags={**request.tags, tags.FOLLOWS: run.root_run_id or run.run_id, "dagster/priority": "5"},
         ),
     ]
+
+
+def is_overtaken(cycle: Cycle) -> bool:
+    """Tell whether a newer cycle is computed already: then this one is history, and nothing may be computed for it."""
+    with opened_store() as store:
+        return any(head.computed_cycle > cycle.key for head in store.heads().values())
+
+
+def _close(run: dg.DagsterRun, first: Cycle, last: Cycle) -> str:
+    """Close the cycle's record if nothing has; return its status."""
+    with opened_store() as store:
+        record = store.cycles.get(last)
+        if record is not None and record.status != OPEN:
+            return record.status
+        report = close_cycle(store, current_settings(), first=first, last=last, run_id=run.run_id, runs=root_runs(run))
+        return str(report["status"])
 
 
 @contextmanager
@@ -223,7 +233,12 @@ def skipped_assets(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg.
     started: set[dg.AssetKey] = set()
     failed_steps: set[str] = set()
     step_assets: dict[str, set[dg.AssetKey]] = {}
-    for record in instance.get_records_for_run(run.run_id, limit=10_000).records:
+    kinds = {
+        dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+        dg.DagsterEventType.ASSET_MATERIALIZATION,
+        dg.DagsterEventType.STEP_FAILURE,
+    }
+    for record in instance.get_records_for_run(run.run_id, of_type=kinds, limit=100_000).records:
         event = record.event_log_entry.dagster_event
         if event is None:
             continue

@@ -7,6 +7,12 @@ from typing import Final
 PURPOSE: Final = "ao/purpose"
 """cycle | follow-up | catch-up | revert | recompute | checks; absent on runs that a person started in the UI."""
 
+AUTOMATIC: Final = frozenset({"cycle", "follow-up", "catch-up"})
+"""Purposes of runs that the engine asks for by itself: they compute, and never restore."""
+
+FOLLOWS: Final = "ao/follows"
+"""Root run whose cycle a follow-up finishes: what both wrote counts as the cycle's outcome."""
+
 REASON: Final = "ao/reason"
 ACTOR: Final = "ao/actor"
 HOLD: Final = "ao/hold"

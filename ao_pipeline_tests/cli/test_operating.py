@@ -19,7 +19,7 @@ from ao_pipeline.bundles.changes import Change
 from ao_pipeline.cli import main
 from ao_pipeline.cli.session import Session
 from ao_pipeline.errors import TransientError
-from ao_pipeline.settings import Settings
+from ao_pipeline.settings import Settings, variable_of
 from ao_pipeline.snapshot.tables import SNAPSHOT_AGENCY
 from ao_pipeline_tests.cli.history import FIRST, FOURTH, Ao, answer
 
@@ -124,7 +124,7 @@ def test_every_setting_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(main, ["settings", "--json"])
 
     listed = {item["variable"]: item for item in json.loads(result.stdout)["settings"]}
-    assert listed.keys() == {f"AO_{name.upper()}" for name in Settings.model_fields}
+    assert listed.keys() == {variable_of(name) for name in Settings.model_fields}
     assert (listed["AO_SANDBOX_SEED"]["value"], listed["AO_SANDBOX_SEED"]["is_set"]) == (7, True)
     assert listed["AO_STATE_URL"]["value"] == "********"
     assert "hunter2" not in result.output

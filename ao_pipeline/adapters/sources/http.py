@@ -129,6 +129,8 @@ class SourceClient:
             return 0.0  # The pause is taken below, by the project's own clock and within the budget.
 
         attempt_number = 1
+        # Its default hooks print a line a retry to wherever this process logs, also between the lines of `ao … --json`.
+        stamina.instrumentation.set_on_retry_hooks([])
         for attempt in stamina.retry_context(on=on_failure, attempts=self._attempts, timeout=None):
             attempt_number = attempt.num
             with attempt:
