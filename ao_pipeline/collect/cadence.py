@@ -43,6 +43,7 @@ CADENCE: Final = Cadence(
             "raw/asana_projects": 15,
             "raw/asana_sections": 60,
             "raw/asana_tasks": 15,
+            "raw/asana_stories": 60,
             "raw/gmail_messages": 15,
             "raw/calendar_calendars": 60,
             "raw/calendar_events": 15,

@@ -64,6 +64,20 @@ RAW_ASANA_TASKS: Final = TableSpec(
     ),
 )
 
+RAW_ASANA_STORIES: Final = TableSpec(
+    asset="raw/asana_stories",
+    row="one story of one Asana task: a comment, or what the system noted",
+    key=(text("story_gid"),),
+    columns=(
+        text("task_gid"),
+        text("story_type", "comment | system, an open enum"),
+        text("resource_subtype", "comment_added | marked_complete | …, an open enum"),
+        text("text"),
+        text("created_by_gid", "NULL when the system wrote it"),
+        instant("created_at"),
+    ),
+)
+
 RAW_GMAIL_MESSAGES: Final = TableSpec(
     asset="raw/gmail_messages",
     row="one message in one mailbox",
@@ -254,6 +268,7 @@ RAW_TABLES: Final = (
     RAW_ASANA_PROJECTS,
     RAW_ASANA_SECTIONS,
     RAW_ASANA_TASKS,
+    RAW_ASANA_STORIES,
     RAW_GMAIL_MESSAGES,
     RAW_CALENDAR_CALENDARS,
     RAW_CALENDAR_EVENTS,

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 from ao_pipeline.bundles.changes import Change
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.collect.cadence import CADENCE
-from ao_pipeline.collect.tables import RAW_TABLES
+from ao_pipeline.collect.tables import RAW_ASANA_STORIES, RAW_ASANA_TASKS, RAW_TABLES
 from ao_pipeline.defs.managed import Work, managed_asset
 from ao_pipeline.defs.origin import collect_from_origin, source_of_asset
+from ao_pipeline.defs.silence import waited_for_once
 
 CONTRACT_VERSION: Final = "1"
 """Version of the parsers and contracts; a change collects everything again in a new generation."""
 
+FOLLOWS: Final[Mapping[str, tuple[TableSpec, ...]]] = MappingProxyType({RAW_ASANA_STORIES.asset: (RAW_ASANA_TASKS,)})
+"""Raw tables that a collector follows: Asana lists the stories of one task only, so somebody must say which changed."""
+
 
 def _declare(spec: TableSpec) -> Any:
+    by_asset = {other.asset: other for other in (spec, *FOLLOWS.get(spec.asset, ()))}
+
     def rule(work: Work) -> Change:
-        collected = collect_from_origin(
-            spec,
-            settings=work.settings,
-            cursor=work.store.cursor(spec.asset),
-            stored_keys=partial(work.store.read_keys, spec.asset),
-            now=work.now,
-        )
+        source, patience = source_of_asset(spec.asset), work.settings.read_timeout_seconds
+        with waited_for_once(work.run_id, source, spec.asset, patience_seconds=patience):
+            collected = collect_from_origin(
+                spec,
+                settings=work.settings,
+                cursor=work.store.cursor(spec.asset),
+                stored_keys=partial(work.store.read_keys, spec.asset),
+                now=work.now,
+                stored_table=lambda asset: work.table(by_asset[asset]),
+            )
         return Change(
             rows=collected.rows,
             is_full=collected.is_full,
@@ -44,6 +55,7 @@ def _declare(spec: TableSpec) -> Any:
     rule.__doc__ = f"{spec.row[0].upper()}{spec.row[1:]}."
     declare = managed_asset(
         spec,
+        reads=FOLLOWS.get(spec.asset, ()),
         code_version=CONTRACT_VERSION,
         kinds={source_of_asset(spec.asset), "http"},
         cadence_minutes=CADENCE.interval_minutes[spec.asset],

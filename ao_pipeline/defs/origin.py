@@ -31,6 +31,7 @@ def collect_from_origin(
     cursor: Mapping[str, Any] | None,
     stored_keys: Callable[[], pa.Table],
     now: datetime,
+    stored_table: Callable[[str], pa.Table],
 ) -> Collected:
     """Collect one asset from files when there are some for it, else from its upstream.
 
@@ -43,6 +44,7 @@ def collect_from_origin(
         cursor: What the last committed collection left, whichever origin it had.
         stored_keys: Reads the key columns of all stored rows.
         now: The cycle's end.
+        stored_table: Reads the asset's own table, or one that it declares to read.
 
     Raises:
         ConfigError: The folder is missing.
@@ -59,7 +61,14 @@ def collect_from_origin(
             spec.empty(), is_full=False, deleted=spec.key_schema.empty_table(), cursor={"origin": NOWHERE}
         )
     else:
-        return collect(asset, settings=settings, cursor=None if is_ours else cursor, stored_keys=stored_keys, now=now)
+        return collect(
+            asset,
+            settings=settings,
+            cursor=None if is_ours else cursor,
+            stored_keys=stored_keys,
+            now=now,
+            stored_table=stored_table,
+        )
     if cursor is None or is_ours or not _is_simulated(asset, settings):
         return collected
     return _without_simulation(spec, collected, stored_keys())

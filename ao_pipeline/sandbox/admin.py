@@ -15,6 +15,7 @@ from ao_pipeline.sandbox.mutations import mutate
 from ao_pipeline.sandbox.replies import RefusedError, join_objects, json_reply, text_reply
 from ao_pipeline.sandbox.site import Site, endpoint
 from ao_pipeline.sandbox.world.records import Record
+from ao_pipeline.sandbox.world.stories import COMMENTS, stories_of
 from ao_pipeline.settings import SANDBOX_PATHS
 
 TRUTH: Final = {
@@ -22,6 +23,7 @@ TRUTH: Final = {
     "raw_asana_projects": ("projects",),
     "raw_asana_sections": ("sections",),
     "raw_asana_tasks": ("tasks",),
+    "raw_asana_stories": ("tasks",),
     "raw_gmail_messages": ("mails:",),
     "raw_calendar_calendars": ("calendars",),
     "raw_calendar_events": ("events:",),
@@ -37,7 +39,9 @@ TRUTH: Final = {
     "raw_xero_payments": ("payments",),
     "raw_xero_credit_notes": ("credit_notes",),
 }
-"""Which collections hold the vendor objects behind a raw table; a name that ends in `:` stands for all of its kind."""
+"""Which collections hold the vendor objects behind a raw table; a name that ends in `:` stands for all of its kind.
+
+Stories are those of every task."""
 EXPIRING: Final = ("gmail", "calendar", "people", "drive")
 _WITH_TOMBSTONES: Final = frozenset({"raw_chat_messages", "raw_calendar_events"})
 """Deleted chat messages keep their row; cancelled events stay visible as tombstones."""
@@ -173,6 +177,8 @@ async def get_truth(site: Site, request: Request) -> Response:
         place = json.dumps(name.partition(":")[2])
         found: list[Record] = list(collection.records.values())
         found += collection.tombstones.values() if table in _WITH_TOMBSTONES else []
+        if table == "raw_asana_stories":
+            found = [story for task in found for story in stories_of(task.data, site.world()[COMMENTS])]
         rows += (f'{{"in":{place},"object":{record.text("full")}}}' for record in sorted(found, key=lambda r: r.key))
     return text_reply(f'{{"table":"{table}","count":{len(rows)},"rows":{join_objects(rows)}}}')
 

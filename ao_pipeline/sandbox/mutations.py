@@ -11,6 +11,7 @@ from ao_pipeline.sandbox.world.draw import Draw
 from ao_pipeline.sandbox.world.mails import Person, build_message, mail_collection
 from ao_pipeline.sandbox.world.meetings import event_collection, event_tombstone
 from ao_pipeline.sandbox.world.records import Json, Record
+from ao_pipeline.sandbox.world.stories import COMMENTS, build_comment, comment_gid
 from ao_pipeline.sandbox.world.world import World
 
 KINDS: Final = (
@@ -28,6 +29,7 @@ KINDS: Final = (
     "gtask",
     "person",
     "file",
+    "comment",
 )
 _COLLECTIONS: Final = {
     "task": "tasks",
@@ -40,6 +42,7 @@ _COLLECTIONS: Final = {
     "member": "memberships",
     "person": workspace.PEOPLE,
     "file": workspace.FILES,
+    "comment": COMMENTS,
 }
 _VENDOR_HAS_NO_DELETE: Final[dict[str, Json]] = {
     "invoice": {"Status": "DELETED", "AmountDue": 0.0},
@@ -77,6 +80,9 @@ def mutate(world: World, wanted: dict[str, Any]) -> Json:
     else:
         _delete(world, str(kind), collection.records[key], collection.name)
     record = collection.records.get(key) or collection.tombstones[key]
+    if kind == "comment" and action != "update":
+        # A story that comes or goes moves its task's modified time; a comment that is edited does not.
+        world.mutate("tasks", record.data["target"]["gid"], "patch", {})
     return {"key": key, "in": collection.name.partition(":")[2], "object": record.data}
 
 
@@ -118,6 +124,8 @@ def _delete(world: World, kind: str, record: Record, collection: str) -> None:
         remains = workspace.person_tombstone(record.data)
     elif kind == "file":
         remains = {"id": record.key}
+    elif kind == "comment":
+        remains = {"gid": record.key, "target": record.data["target"]}
     world.mutate(collection, record.key, "drop", remains)
 
 
@@ -128,6 +136,10 @@ def _create(world: World, kind: str, collection: str, fields: Json, *, number: i
         gid = str(fields.pop("gid", 1390000000000000 + number))
         made = tasks.task_life(agency, number, now)[0].fields
         return gid, {**made, "gid": gid, "parent": None, **_with_marks(world, kind, fields)}
+    if kind == "comment":
+        target, author = str(fields.pop("task", min(world["tasks"].records))), tasks.person(agency.assignees[0])
+        gid = comment_gid(target, 1000 + number)
+        return gid, {**build_comment(gid, target, to_iso(from_micros(now)), "Looks good", author), **fields}
     if kind == "mail":
         message_id = str(fields.pop("id", f"{(now // 1000) << 20 | draw.below(1 << 20):016x}"))
         sentences = fields.pop("sentences", None)

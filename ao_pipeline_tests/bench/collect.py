@@ -27,7 +27,7 @@ from ao_pipeline.collect.tables import RAW_TABLES
 from ao_pipeline.defs.origin import source_of_asset
 from ao_pipeline.sandbox.world.size import SIZES
 from ao_pipeline.settings import PROJECT_DIR
-from ao_pipeline_tests.stress.collecting import ASSETS, Collecting, Timed, collecting, sandbox_process
+from ao_pipeline_tests.stress.collecting import ASSETS, Collecting, Timed, collecting, sandbox_process, settle
 
 TARGET: Final = PROJECT_DIR / "build" / "bench" / "collect.json"
 CHAT: Final = "raw/chat_messages"
@@ -85,9 +85,10 @@ def measure(size: str, folder: Path, rounds: int) -> dict[str, Any]:
     with sandbox_process(folder / "sandbox", size) as box, collecting(box, folder / "data") as work:
         # Chat first: memory that an earlier collection left behind would hide what this one takes.
         with peak_memory() as grown:
-            first = [work.run(CHAT)]
+            chat = work.run(CHAT)
         peak_mib = grown()
-        first += [work.run(asset) for asset in ASSETS if asset != CHAT]
+        work.next_cycle()
+        first = [chat, *(one for one in settle(work) if one.asset != CHAT)]
         quiet = [_round(work, changes=0) for _ in range(rounds)]
         changed = [_round(work, changes=CHANGES) for _ in range(rounds)]
         stored = sum(rows for rows, _ in work.sizes().values())
@@ -95,7 +96,7 @@ def measure(size: str, folder: Path, rounds: int) -> dict[str, Any]:
     return {
         "stored_rows": stored,
         "chat_peak_mib": peak_mib,
-        "chat_rows": first[0].rows,
+        "chat_rows": chat.rows,
         "bootstrap": _rounded(bootstrap),
         "quiet": _rounded(_median(quiet)),
         "incremental": _rounded(_median(changed)),

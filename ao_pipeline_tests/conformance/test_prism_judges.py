@@ -25,6 +25,10 @@ from ao_pipeline_tests.sources.source_truth import assert_equals_truth
 pytestmark = pytest.mark.skipif(not is_present(), reason=f"the vendors' descriptions are not in {CONTRACTS.name}/")
 
 
+UNJUDGED = {"raw/asana_stories"}
+"""The service gives system stories without an author, which the description forbids; `test_vendor_conformance` reads them."""
+
+
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
     reason = why_absent()
@@ -57,7 +61,9 @@ class Court:
 
     @property
     def assets(self) -> tuple[str, ...]:
-        return tuple(asset for asset in ASSETS if source_of_asset(asset) == self.vendor.source)
+        return tuple(
+            asset for asset in ASSETS if source_of_asset(asset) == self.vendor.source and asset not in UNJUDGED
+        )
 
     def status(self, path: str) -> int:
         with requests.Session() as session:

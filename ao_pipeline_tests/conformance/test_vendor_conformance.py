@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(
 DELIBERATE = {
     "asana": (
         r"/projects/?.* at data/.*current_status: .*\"aqua\"",  # The service gives a colour that its description lacks.
+        r"/tasks/{task_gid}/stories 200 at data/\d+/created_by: null is not of type",  # System stories have no author.
         r"/users 200 at data/\d+/email: null is not of type",  # So does it hide addresses from a narrow token.
     )
 }
@@ -46,9 +47,25 @@ def test_every_query_name_is_one_of_the_vendor(exchanges: list[Exchange], source
     for exchange in of_source(exchanges, source):
         operation = vendor.operation(exchange.url)
         assert operation is not None
-        unknown |= {(operation.path, name) for name in exchange.names - operation.query_names}
+        unknown |= {(operation.path, name) for name in exchange.names - operation.query.keys()}
 
     assert not unknown
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_word_of_a_closed_list_is_one_of_the_vendor(exchanges: list[Exchange], source: str) -> None:
+    vendor = description(source)
+    unknown = set()
+    for exchange in of_source(exchanges, source):
+        operation = vendor.operation(exchange.url)
+        assert operation is not None
+        for name, value in exchange.query:
+            schema = operation.query[name]
+            words = schema.get("enum") or schema.get("items", {}).get("enum")
+            if words:
+                unknown |= {(operation.path, name, word) for word in value.split(",") if word not in words}
+
+    assert sorted(unknown) == []
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -28,7 +28,8 @@ class Operation:
 
     path: str
     expression: re.Pattern[str]
-    query_names: frozenset[str]
+    query: dict[str, dict[str, Any]]
+    """Schema of each query parameter."""
     responses: dict[str, Any]
 
 
@@ -61,8 +62,8 @@ class Description:
                 parameters = [
                     self._resolve(one) for one in (*item.get("parameters", []), *item["get"].get("parameters", []))
                 ]
-                names = frozenset(one["name"] for one in parameters if one["in"] == "query")
-                found.append(Operation(path, re.compile(expression), names, item["get"]["responses"]))
+                query = {one["name"]: one.get("schema", {}) for one in parameters if one["in"] == "query"}
+                found.append(Operation(path, re.compile(expression), query, item["get"]["responses"]))
         return sorted(found, key=lambda one: one.path.count("{"))
 
     def operation(self, url: str) -> Operation | None:

@@ -26,6 +26,7 @@ ASSETS: Final = [
     "ref/team",
     "raw/asana_projects",
     "raw/asana_sections",
+    "raw/asana_stories",
     "raw/asana_tasks",
     "raw/asana_users",
     "raw/calendar_calendars",

@@ -53,6 +53,9 @@ class Engine:
         made = [dict(zip(spec.key_names, key, strict=True)) for key in self.rows.get(asset, {})]
         return pa.Table.from_pylist(made, schema=spec.key_schema)
 
+    def stored_table(self, asset: str) -> pa.Table:
+        return pa.Table.from_pylist(list(self.rows.get(asset, {}).values()), schema=SPECS[asset].arrow_schema)
+
     def read(self, asset: str, *, settings: Settings | None = None, clock: FakeTime | None = None) -> Collected:
         """Collect without committing."""
         clock = clock or FakeTime()
@@ -62,6 +65,7 @@ class Engine:
             cursor=self.cursors.get(asset),
             stored_keys=lambda: self.stored_keys(asset),
             now=self.now,
+            stored_table=self.stored_table,
             sleep=clock.sleep,
             monotonic=clock.monotonic,
         )

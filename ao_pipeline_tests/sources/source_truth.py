@@ -57,6 +57,17 @@ EXPECTED: dict[str, Callable[[str, dict[str, Any]], tuple[tuple[str, ...], dict[
             "modified_at": instant(o["modified_at"]),
         },
     ),
+    "raw/asana_stories": lambda _, o: (
+        (o["gid"],),
+        {
+            "task_gid": o["target"]["gid"],
+            "story_type": o["type"],
+            "resource_subtype": o["resource_subtype"],
+            "text": o["text"],
+            "created_by_gid": gid(o["created_by"]),
+            "created_at": instant(o["created_at"]),
+        },
+    ),
     "raw/gmail_messages": lambda place, o: (
         (place, o["id"]),
         {

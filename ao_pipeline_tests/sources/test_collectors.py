@@ -17,8 +17,11 @@ from ao_pipeline.errors import AuthError, ContractError, TransientError, Unknown
 from ao_pipeline_tests.sources.source_engine import SPECS, START, Engine, FakeTime
 from ao_pipeline_tests.sources.source_truth import FULL_EACH_TIME, assert_equals_truth
 
+ASSETS = sorted(set(COLLECTORS) - {"raw/asana_stories"})
+"""Stories follow another table, a bounded number of tasks at a time; `test_asana_stories` has them."""
 
-@pytest.mark.parametrize("asset", COLLECTORS)
+
+@pytest.mark.parametrize("asset", ASSETS)
 def test_the_first_collection_equals_the_truth(still_engine: Engine, asset: str) -> None:
     result = still_engine.run(asset)
 
@@ -28,7 +31,7 @@ def test_the_first_collection_equals_the_truth(still_engine: Engine, asset: str)
     assert_equals_truth(still_engine, asset)
 
 
-@pytest.mark.parametrize("asset", COLLECTORS)
+@pytest.mark.parametrize("asset", ASSETS)
 def test_a_second_collection_of_a_world_that_stands_still_brings_nothing(still_engine: Engine, asset: str) -> None:
     still_engine.run(asset)
     before = dict(still_engine.rows[asset])
@@ -42,24 +45,24 @@ def test_a_second_collection_of_a_world_that_stands_still_brings_nothing(still_e
 
 
 def test_a_world_that_goes_on_for_days_is_followed(engine: Engine) -> None:
-    for asset in COLLECTORS:
+    for asset in ASSETS:
         engine.run(asset)
 
     for _ in range(3):
         engine.advance(hours=25)
-        for asset in COLLECTORS:
+        for asset in ASSETS:
             engine.run(asset)
 
-    for asset in COLLECTORS:
+    for asset in ASSETS:
         assert_equals_truth(engine, asset)
 
 
 def test_created_changed_and_deleted_objects_arrive_in_the_next_collection(engine: Engine) -> None:
-    for asset in COLLECTORS:
+    for asset in ASSETS:
         engine.run(asset)
     box = engine.box
     engine.advance(minutes=20)
-    first = {asset: next(iter(engine.rows[asset])) for asset in COLLECTORS}
+    first = {asset: next(iter(engine.rows[asset])) for asset in ASSETS}
     box.mutate("task", "create", gid="1399", name="مهمة 🚀")
     box.mutate("task", "update", key=first["raw/asana_tasks"][0], name="Renamed")
     mailbox, mail = first["raw/gmail_messages"]
@@ -81,9 +84,9 @@ def test_created_changed_and_deleted_objects_arrive_in_the_next_collection(engin
     box.mutate("invoice", "delete", key=first["raw/xero_invoices"][0])
     box.mutate("contact", "delete", key=first["raw/xero_contacts"][0])
 
-    results = {asset: engine.run(asset) for asset in COLLECTORS}
+    results = {asset: engine.run(asset) for asset in ASSETS}
 
-    for asset in COLLECTORS:
+    for asset in ASSETS:
         assert_equals_truth(engine, asset)
     assert results["raw/gmail_messages"].deleted.to_pylist() == [{"mailbox": gone[0], "message_id": gone[1]}]
     assert {"calendar_id": event[0], "event_id": event[1]} in results["raw/calendar_events"].deleted.to_pylist()
@@ -160,7 +163,7 @@ def test_one_failing_part_fails_the_whole_collection_by_name(
 
 @pytest.mark.parametrize(
     ("asset", "kind"),
-    [*((asset, "disconnect") for asset in COLLECTORS), *(("raw/asana_users", k) for k in ("truncated", "html"))],
+    [*((asset, "disconnect") for asset in ASSETS), *(("raw/asana_users", k) for k in ("truncated", "html"))],
 )
 def test_a_passing_fault_is_retried_and_leaves_no_trace(still_engine: Engine, asset: str, kind: str) -> None:
     source = SPECS[asset].asset.split("/")[1].split("_")[0]
@@ -296,7 +299,7 @@ def test_a_quiet_collection_of_tasks_asks_once_for_each_project_and_person(still
     assert former
 
 
-@pytest.mark.parametrize("asset", COLLECTORS)
+@pytest.mark.parametrize("asset", ASSETS)
 def test_a_cursor_survives_its_storage_as_json(still_engine: Engine, asset: str) -> None:
     still_engine.run(asset)
     still_engine.cursors[asset] = json.loads(json.dumps(still_engine.cursors[asset]))

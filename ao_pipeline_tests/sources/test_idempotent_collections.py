@@ -10,7 +10,7 @@ import pytest
 from ao_pipeline.sandbox.options import SandboxOptions
 from ao_pipeline.sandbox.server import serve
 from ao_pipeline_tests.sources.source_engine import SMALL
-from ao_pipeline_tests.stress.collecting import ASSETS, NOW, Collecting, collecting, repeat_unchanged
+from ao_pipeline_tests.stress.collecting import ASSETS, NOW, Collecting, collecting, repeat_unchanged, settle
 
 COLLECTIONS = 8
 
@@ -33,8 +33,7 @@ def test_an_unchanged_world_leaves_every_table_as_it_is(work: Collecting) -> Non
 
 
 def test_a_day_without_changes_leaves_every_table_as_it_is(work: Collecting) -> None:
-    for asset in ASSETS:
-        work.run(asset)
+    settle(work)
     before = work.sizes()
     work.cycle = work.cycle.shift(4 * 25)  # Beyond every daily reconciliation.
 
@@ -45,14 +44,13 @@ def test_a_day_without_changes_leaves_every_table_as_it_is(work: Collecting) -> 
 
 
 def test_one_change_is_one_row_and_the_next_collection_has_none(work: Collecting) -> None:
-    for asset in ASSETS:
-        work.run(asset)
-    work.box.mutate("task", "create", name="New")
+    settle(work)
+    work.box.mutate("invoice", "create")
     work.next_cycle()
 
     first = {asset: work.run(asset).changed for asset in ASSETS}
     work.next_cycle()
     second = {asset: work.run(asset).changed for asset in ASSETS}
 
-    assert first == dict.fromkeys(ASSETS, 0) | {"raw/asana_tasks": 1}
+    assert first == dict.fromkeys(ASSETS, 0) | {"raw/xero_invoices": 1}
     assert second == dict.fromkeys(ASSETS, 0)

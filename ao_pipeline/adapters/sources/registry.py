@@ -13,6 +13,7 @@ from ao_pipeline import clock
 from ao_pipeline.adapters.sources import (
     asana,
     asana_sections,
+    asana_stories,
     asana_tasks,
     calendar,
     chat,
@@ -22,7 +23,7 @@ from ao_pipeline.adapters.sources import (
     people,
     xero,
 )
-from ao_pipeline.adapters.sources.request import CollectionRequest
+from ao_pipeline.adapters.sources.request import CollectionRequest, no_tables
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.errors import UnknownNameError
 from ao_pipeline.settings import Settings
@@ -35,6 +36,7 @@ COLLECTORS: Final[Mapping[str, Collector]] = MappingProxyType(
         "raw/asana_projects": asana.collect_projects,
         "raw/asana_sections": asana_sections.collect_sections,
         "raw/asana_tasks": asana_tasks.collect_tasks,
+        "raw/asana_stories": asana_stories.collect_stories,
         "raw/gmail_messages": gmail.collect_messages,
         "raw/calendar_calendars": calendar.collect_calendars,
         "raw/calendar_events": calendar.collect_events,
@@ -60,6 +62,7 @@ def collect(
     cursor: Mapping[str, Any] | None,
     stored_keys: Callable[[], pa.Table],
     now: datetime,
+    stored_table: Callable[[str], pa.Table] = no_tables,
     sleep: Callable[[float], None] = clock.sleep,
     monotonic: Callable[[], float] = clock.monotonic_seconds,
 ) -> Collected:
@@ -71,6 +74,7 @@ def collect(
         cursor: What the last committed collection left; None asks for a full listing.
         stored_keys: Reads the key columns of all stored rows; called only when needed.
         now: The cycle's end.
+        stored_table: Reads a whole stored table by its asset; called by collectors that follow another table.
         sleep: Waits; a test passes its own.
         monotonic: Measures durations; a test passes its own.
 
@@ -87,6 +91,12 @@ def collect(
         raise UnknownNameError(f"{asset!r} has no collector; known are {sorted(COLLECTORS)}")
     return collector(
         CollectionRequest(
-            settings=settings, cursor=cursor, stored_keys=stored_keys, now=now, sleep=sleep, monotonic=monotonic
+            settings=settings,
+            cursor=cursor,
+            stored_keys=stored_keys,
+            now=now,
+            stored_table=stored_table,
+            sleep=sleep,
+            monotonic=monotonic,
         )
     )

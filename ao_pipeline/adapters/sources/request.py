@@ -14,10 +14,20 @@ from ao_pipeline.adapters.sources.exchange import TokenProvider
 from ao_pipeline.adapters.sources.http import SourceClient
 from ao_pipeline.adapters.sources.tokens import GOOGLE_SCOPES, FixedToken, GoogleTokens
 from ao_pipeline.adapters.sources.xero_tokens import XeroTokens
+from ao_pipeline.errors import UnknownNameError
 from ao_pipeline.settings import Settings
 
 OVERLAP: Final = timedelta(minutes=10)
 """How far a watermark lies before its request. Vendors index changes late; five minutes are the least advised."""
+
+
+def no_tables(asset: str) -> pa.Table:
+    """Refuse to read a table: the default of a collection that was given none.
+
+    Raises:
+        UnknownNameError: Always.
+    """
+    raise UnknownNameError(f"{asset} cannot be read in this collection; pass stored_table")
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class CollectionRequest:
         cursor: What the last committed collection of this asset left; None asks for a full listing.
         stored_keys: Reads the key columns of all stored rows; called only when absence has to be told from presence.
         now: The cycle's end.
+        stored_table: Reads a whole stored table by its asset, for a collector that follows another table.
         sleep: Waits; a test passes its own.
         monotonic: Measures durations; a test passes its own.
     """
@@ -37,6 +48,7 @@ class CollectionRequest:
     cursor: Mapping[str, Any] | None
     stored_keys: Callable[[], pa.Table]
     now: datetime
+    stored_table: Callable[[str], pa.Table] = no_tables
     sleep: Callable[[float], None] = clock.sleep
     monotonic: Callable[[], float] = clock.monotonic_seconds
 

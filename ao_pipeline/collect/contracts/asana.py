@@ -1,6 +1,7 @@
-"""Asana: users, projects, tasks. The fields asked for are exactly the fields answered, so anything else is drift.
+"""Asana: users, projects, sections, tasks, stories. The fields asked for are exactly the fields answered, so anything else is drift.
 
-Source: Asana API 1.0, `GET /users`, `/projects`, `/tasks`, `/tasks/{gid}/subtasks`; Apache-2.0 description.
+Source: Asana API 1.0, `GET /users`, `/projects`, `/tasks`, `/tasks/{gid}/subtasks`,
+`/projects/{gid}/sections`, `/tasks/{gid}/stories`; Apache-2.0 description.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ USERS_PAGE: Final = _page("asana.users.list")
 PROJECTS_PAGE: Final = _page("asana.projects.list")
 TASKS_PAGE: Final = _page("asana.tasks.list")
 SECTIONS_PAGE: Final = _page("asana.sections.list")
+STORIES_PAGE: Final = _page("asana.stories.list")
 SUBTASKS_PAGE: Final = _page("asana.subtasks.list")
 
 USER: Final = RecordContract(
@@ -85,6 +87,15 @@ TASK: Final = RecordContract(
     },
 )
 
+STORY: Final = RecordContract(
+    name="asana.story",
+    key_field="gid",
+    properties={"type": TEXT, "text": TEXT, "created_by": _REFERENCE, "created_at": TEXT},
+    known_fields=_COMPACT,
+    enums={"type": frozenset({"comment", "system"})},
+)
+
+STORY_FIELDS: Final = "type,resource_subtype,text,created_by,created_at"
 SECTION_FIELDS: Final = "name,created_at"
 USER_FIELDS: Final = "name,email"
 KEY_FIELDS: Final = "name"

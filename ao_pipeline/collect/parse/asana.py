@@ -1,4 +1,4 @@
-"""Asana users, projects and tasks to rows."""
+"""Asana users, projects, sections, tasks and stories to rows."""
 
 from __future__ import annotations
 
@@ -71,6 +71,18 @@ def parse_task(record: Record) -> Row:
         "custom_fields_json": _custom_fields(record),
         "created_at": as_instant(record.get("created_at"), "created_at"),
         "modified_at": as_instant(record.get("modified_at"), "modified_at"),
+    }
+
+
+def parse_story(record: Record) -> Row:
+    """Return a row of `raw_asana_stories` without its task, which is the request's."""
+    return {
+        "story_gid": as_key(record.get("gid"), "gid"),
+        "story_type": as_text(record.get("type"), "type"),
+        "resource_subtype": as_text(record.get("resource_subtype"), "resource_subtype"),
+        "text": as_text(record.get("text"), "text"),
+        "created_by_gid": _gid(record, "created_by"),
+        "created_at": as_instant(record.get("created_at"), "created_at"),
     }
 
 

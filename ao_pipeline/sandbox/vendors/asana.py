@@ -15,6 +15,7 @@ from ao_pipeline.sandbox.replies import RefusedError, decode_token, encode_token
 from ao_pipeline.sandbox.site import Site, bearer, endpoint
 from ao_pipeline.sandbox.vendors.asana_fields import viewer
 from ao_pipeline.sandbox.world.records import Collection, Json, Record
+from ao_pipeline.sandbox.world.stories import COMMENTS, stories_of
 from ao_pipeline.settings import SANDBOX_PATHS
 
 BASE: Final = SANDBOX_PATHS["asana"]
@@ -207,25 +208,10 @@ async def list_sections(site: Site, request: Request) -> Response:
 
 
 async def list_stories(site: Site, request: Request) -> Response:
-    """GET /tasks/{gid}/stories: a system story without author, and one of the completion."""
+    """GET /tasks/{gid}/stories: what the system notes, without author at creation, and comments."""
     _check(site, request)
     task = _require(site.world()["tasks"], request.path_params["gid"], "task").data
-    wanted = [("1", task["created_at"], "added", "added this task", None)]
-    if task["completed"]:
-        wanted.append(("2", task["completed_at"], "marked_complete", "marked this task complete", task["assignee"]))
-    records = []
-    for place, at, subtype, text, author in wanted:
-        gid = f"14{task['gid'][2:]}{place}"
-        story = {
-            "gid": gid,
-            "resource_type": "story",
-            "created_at": at,
-            "resource_subtype": subtype,
-            "text": text,
-            "type": "system",
-        }
-        records.append(Record(gid, {**story, "created_by": author}, at=0, sequence=0))
-    return _listing(site, request, records, path=f"/tasks/{task['gid']}/stories")
+    return _listing(site, request, stories_of(task, site.world()[COMMENTS]), path=f"/tasks/{task['gid']}/stories")
 
 
 async def get_object(site: Site, request: Request) -> Response:

@@ -11,6 +11,7 @@ from ao_pipeline.sandbox.world.agency import Agency, Member, Project
 from ao_pipeline.sandbox.world.draw import Draw
 from ao_pipeline.sandbox.world.records import Change, Json
 from ao_pipeline.sandbox.world.size import DAY_MICROS, HOUR_MICROS
+from ao_pipeline.sandbox.world.stories import COMMENTS, build_comment, comment_gid
 
 FAMILY: Final = 20
 """Tasks refer to parents within their block of this many numbers."""
@@ -51,6 +52,10 @@ def task_life(agency: Agency, number: int, birth: int) -> list[Change]:
         changes.append(Change(at, "tasks", gid, step, "drop" if patch is None else "patch", patch or {"gid": gid}))
         if patch is None:
             break
+        if "notes" in patch:
+            key, author = comment_gid(gid, step), fields["assignee"]
+            comment = build_comment(key, gid, to_iso(from_micros(at)), "Notes updated, see above. تم التحديث", author)
+            changes.append(Change(at, COMMENTS, key, step, "put", comment))
     return changes
 
 

@@ -16,6 +16,7 @@ from ao_pipeline.sandbox.world.births import Births, schedule_births
 from ao_pipeline.sandbox.world.draw import Draw
 from ao_pipeline.sandbox.world.records import Action, Change, Collection, Json
 from ao_pipeline.sandbox.world.size import DAY_MICROS
+from ao_pipeline.sandbox.world.stories import COMMENTS
 
 _CHUNK: Final = DAY_MICROS
 """Births are planned a day ahead, so that the heap stays small."""
@@ -102,7 +103,7 @@ class World:
 
 
 def _collections(agency: Agency) -> list[Collection]:
-    made = [Collection(name) for name in ("users", "sections", "spaces", "memberships", "calendars")]
+    made = [Collection(name) for name in ("users", "sections", COMMENTS, "spaces", "memberships", "calendars")]
     made += [Collection(name, stamp=stamp_asana) for name in ("projects", "tasks")]
     made += [Collection(name, stamp=ledger.stamp_xero) for name in ("contacts", "invoices", "payments", "credit_notes")]
     made += [Collection(mails.mail_collection(box), stamp=stamp_gmail, keeps_history=True) for box in agency.mailboxes]

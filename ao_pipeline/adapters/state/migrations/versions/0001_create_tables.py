@@ -370,6 +370,23 @@ def upgrade() -> None:
         comment="one section (a column or heading) of one Asana project",
     )
     op.create_table(
+        "raw_asana_stories",
+        sa.Column("story_gid", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("task_gid", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("story_type", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("resource_subtype", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("text", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("created_by_gid", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column(
+            "created_at",
+            sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql"),
+            autoincrement=False,
+            nullable=True,
+        ),
+        sa.PrimaryKeyConstraint("story_gid"),
+        comment="one story of one Asana task: a comment, or what the system noted",
+    )
+    op.create_table(
         "raw_asana_tasks",
         sa.Column("task_gid", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("name", sa.Text(), autoincrement=False, nullable=True),

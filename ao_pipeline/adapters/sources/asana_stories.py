@@ -1,0 +1,179 @@
+"""Stories of Asana tasks: those of tasks that the stored `raw/asana_tasks` shows as new or changed, a bounded number a time.
+
+1. Without a changed task nothing is asked (`test_a_quiet_collection_asks_nothing`).
+2. A task that was not asked for yet is asked for later (`test_what_is_over_the_bound_is_collected_later`).
+3. Stories go with their task, or when the task's own listing lacks them (`test_a_deleted_task_takes_its_stories_along`).
+
+Source: Asana API 1.0, `GET /tasks/{gid}/stories`, which has no filter by time; `Task.modified_at`, which a story that is
+created or trashed moves, and an edited comment does not: an edit is seen with the task's next change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Any, Final
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ao_pipeline.adapters.sources.asana import PAGE_SIZE
+from ao_pipeline.adapters.sources.exchange import Params
+from ao_pipeline.adapters.sources.http import SourceClient, name_culprit
+from ao_pipeline.adapters.sources.outcome import absent_keys, collected, key_table, next_cursor
+from ao_pipeline.adapters.sources.request import CollectionRequest
+from ao_pipeline.adapters.sources.walk import asana_records
+from ao_pipeline.clock import to_iso, to_micros
+from ao_pipeline.collect.batch import Batch
+from ao_pipeline.collect.contracts import asana as contracts
+from ao_pipeline.collect.overlap import MAX_REMEMBERED
+from ao_pipeline.collect.parse.asana import parse_story
+from ao_pipeline.collect.result import Collected, Cursor, Drift
+from ao_pipeline.collect.tables import RAW_ASANA_STORIES, RAW_ASANA_TASKS
+from ao_pipeline.collect.volume import check_volume
+from ao_pipeline.errors import AoError
+
+MAX_TASKS: Final = 500
+"""Tasks asked for in one collection: twenty seconds at the limit of a paid plan, so 12,000 a day."""
+
+_PORTION: Final = 50
+"""Tasks asked for between two looks at the time: under half of it left, the rest waits, as a slow or small plan needs."""
+
+_LATE: Final = timedelta(hours=24)
+"""How much later than others a change may come into `raw/asana_tasks`; its collector sets records aside for less."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Whom to ask for, in order.
+
+    Attributes:
+        wanted: Gids of the tasks whose stories are not stored, or out of date.
+        known: Gids of the tasks that were read before; the others are found again by not being among them.
+    """
+
+    wanted: list[str]
+    known: set[str]
+
+
+def collect_stories(request: CollectionRequest) -> Collected:
+    """Collect `raw/asana_stories` of tasks that are new or changed, and delete those of tasks that are gone."""
+    spec, drift = RAW_ASANA_STORIES, Drift()
+    tasks = request.stored_table(RAW_ASANA_TASKS.asset)
+    times = dict(zip(tasks.column("task_gid").to_pylist(), tasks.column("modified_at").to_pylist(), strict=True))
+    cursor = dict(request.cursor or {})
+    digest = _digest(times)
+    if cursor.get("tasks") == digest:
+        return Collected(spec.empty(), is_full=False, deleted=spec.key_schema.empty_table(), cursor=cursor)
+    stored = request.stored_table(spec.asset)
+    plan = _plan(cursor, times, set(stored.column("task_gid").to_pylist()))
+    batch = Batch(spec, contracts.STORY, parse_story, drift)
+    with request.open("asana") as client:
+        answers = _ask(client, plan.wanted[:MAX_TASKS])
+        read = [gid for gid, records in answers.items() if records is not None]
+        for gid in read:
+            for record in answers[gid] or ():
+                batch.add(record, scope={"task_gid": gid})
+        rows = batch.table()
+        unknown = [gid for gid, records in answers.items() if records is None]
+        left = [gid for gid in plan.wanted if gid not in answers]
+        for _ in unknown:
+            drift.add("asana.stories.unknown_task")
+        new_cursor: Cursor = {
+            "generation": request.generation() + ("seen" not in cursor),
+            **_seen(times, request.now),
+            "pending": [*(gid for gid in left if gid in plan.known), *unknown],
+            "bare": _bare(cursor, read, with_rows=set(rows.column("task_gid").to_pylist()), times=times),
+            "tasks": digest if not left and not unknown else "",
+        }
+        return collected(
+            client,
+            spec,
+            rows,
+            cursor=next_cursor(request, batch, new_cursor, empty={"generation": 0}),
+            drift=drift,
+            deleted=_deleted(batch, stored, present=times.keys(), read=read),
+            quarantined=batch.quarantined,
+        )
+
+
+def _plan(cursor: Cursor, times: dict[str, datetime | None], with_stories: set[str]) -> _Plan:
+    """Put what waits first, then what changed, then what was never read, the newest first."""
+    seen = datetime.fromisoformat(str(cursor["seen"])) if cursor.get("seen") else None
+    recent, known = cursor.get("recent", {}), with_stories | set(cursor.get("bare", ()))
+    newest = sorted(times, key=lambda gid: (_micros(times[gid]), gid), reverse=True)
+    changed = [
+        gid
+        for gid in newest
+        if (at := times[gid]) is not None and (seen is None or at > seen) and recent.get(gid) != to_iso(at)
+    ]
+    wanted = [gid for gid in cursor.get("pending", ()) if gid in times]
+    wanted += [gid for gid in changed if gid in known]
+    wanted += [gid for gid in newest if gid not in known]
+    return _Plan(list(dict.fromkeys(wanted)), known)
+
+
+def _ask(client: SourceClient, wanted: list[str]) -> dict[str, list[dict[str, Any]] | None]:
+    """Return the stories by task of as many tasks as there is time for."""
+    answers: dict[str, list[dict[str, Any]] | None] = {}
+    for start in range(0, len(wanted), _PORTION):
+        if start and client.budget.remaining_seconds() < client.budget.seconds / 2:
+            break
+        portion = wanted[start : start + _PORTION]
+        answers.update(zip(portion, client.each(lambda gid: _list_stories(client, gid), portion), strict=True))
+    return answers
+
+
+def _list_stories(client: SourceClient, gid: str) -> list[dict[str, Any]] | None:
+    """Return a task's stories, None when Asana does not know the task."""
+    params: Params = {"limit": PAGE_SIZE, "opt_fields": contracts.STORY_FIELDS}
+    try:
+        return asana_records(client, contracts.STORIES_PAGE, f"/tasks/{quote(gid, safe='')}/stories", params)
+    except AoError as error:
+        if error.details.get("status") == 404:
+            return None  # Probably deleted; its stories stay until the listing of all tasks says so, and it is asked again.
+        raise name_culprit(error, f"task {gid}") from error
+
+
+def _seen(times: dict[str, datetime | None], now: datetime) -> Cursor:
+    """Return the time up to which every change was seen, and the later changes one by one."""
+    known = {gid: at for gid, at in times.items() if at is not None}
+    if not known:
+        return {"seen": None, "recent": {}}
+    # A modified time of the future must not hide the changes of the present.
+    seen = min(max(known.values()), now) - _LATE
+    later = sorted(((at, gid) for gid, at in known.items() if at > seen), reverse=True)
+    if len(later) > MAX_REMEMBERED:
+        seen = later[MAX_REMEMBERED][0]
+    seen = datetime.fromisoformat(to_iso(seen))  # As the cursor keeps it: milliseconds.
+    return {"seen": to_iso(seen), "recent": {gid: to_iso(at) for at, gid in later if at > seen}}
+
+
+def _bare(cursor: Cursor, read: list[str], *, with_rows: set[str], times: dict[str, datetime | None]) -> list[str]:
+    """Return the tasks that were read and have no row, which is rare: else they would look as if never read."""
+    bare = (set(cursor.get("bare", ())) - set(read)) | (set(read) - with_rows)
+    return sorted(bare & times.keys())
+
+
+def _deleted(batch: Batch, stored: pa.Table, *, present: Iterable[str], read: list[str]) -> pa.Table:
+    """Return the stored stories whose task is gone, or whose task was read and has them no more."""
+    spec, owners = RAW_ASANA_STORIES, stored.column("task_gid")
+    is_gone = pc.invert(pc.is_in(owners, value_set=pa.array(list(present), pa.string())))
+    is_read = pc.is_in(owners, value_set=pa.array(read, pa.string()))
+    kept = key_table(spec, {key[-1:] for key in batch.keys | batch.quarantined_keys})
+    deleted = absent_keys(spec, stored.filter(pc.or_(is_gone, is_read)), kept)
+    check_volume(stored.num_rows, stored.num_rows - deleted.num_rows + len(batch), what=spec.name)
+    return deleted
+
+
+def _digest(times: dict[str, datetime | None]) -> str:
+    """Return a digest of which tasks there are and when each changed."""
+    lines = "".join(f"{gid} {_micros(times[gid])}\n" for gid in sorted(times))
+    return blake2b(lines.encode(), digest_size=16).hexdigest()
+
+
+def _micros(at: datetime | None) -> int:
+    return 0 if at is None else to_micros(at)

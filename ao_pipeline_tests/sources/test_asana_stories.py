@@ -1,0 +1,195 @@
+"""Stories of Asana tasks: asked for where a task changed, a bounded number at a time."""
+
+from __future__ import annotations
+
+import pytest
+
+from ao_pipeline.adapters.sources import asana_stories
+from ao_pipeline.adapters.sources.request import CollectionRequest
+from ao_pipeline.collect.result import Collected
+from ao_pipeline.errors import AuthError, UnknownNameError
+from ao_pipeline_tests.sources.source_engine import Engine
+from ao_pipeline_tests.sources.source_truth import assert_equals_truth
+
+ASSET, TASKS = "raw/asana_stories", "raw/asana_tasks"
+
+
+@pytest.fixture
+def unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asana_stories, "MAX_TASKS", 1000)
+
+
+def follow(engine: Engine) -> Collected:
+    """Collect tasks, then stories, an hour later."""
+    engine.advance(hours=1)
+    engine.run(TASKS)
+    return engine.run(ASSET)
+
+
+@pytest.fixture
+def started(engine: Engine, unbounded: None) -> Engine:
+    """Tasks and stories collected once, in one go."""
+    engine.run(TASKS)
+    engine.run(ASSET)
+    return engine
+
+
+def test_the_first_stories_equal_the_truth(started: Engine) -> None:
+    assert {row["story_type"] for row in started.rows[ASSET].values()} == {"system", "comment"}
+    assert {row["created_by_gid"] is None for row in started.rows[ASSET].values()} == {True, False}
+    assert_equals_truth(started, ASSET)
+
+
+def test_a_quiet_collection_asks_nothing(started: Engine) -> None:
+    result = started.run(ASSET)
+
+    assert (result.requests, result.rows.num_rows, result.deleted.num_rows) == (0, 0, 0)
+    assert not result.is_full
+
+
+def test_a_new_comment_arrives_and_only_its_task_is_asked_for(started: Engine) -> None:
+    task = next(iter(started.rows[TASKS]))[0]
+    started.box.advance(1)
+    made = started.box.mutate("comment", "create", task=task, text="تمت الموافقة ✅")
+    started.run(TASKS)
+
+    result = started.run(ASSET)
+
+    assert result.requests == 1
+    assert {row["task_gid"] for row in result.rows.to_pylist()} == {task}
+    assert started.rows[ASSET][(made["key"],)]["text"] == "تمت الموافقة ✅"
+    assert_equals_truth(started, ASSET)
+
+
+def test_a_trashed_comment_goes(started: Engine) -> None:
+    key = next(key[0] for key, row in started.rows[ASSET].items() if row["story_type"] == "comment")
+    started.box.advance(1)
+    started.box.mutate("comment", "delete", key=key)
+    started.run(TASKS)
+
+    result = started.run(ASSET)
+
+    assert result.deleted.to_pylist() == [{"story_gid": key}]
+    assert_equals_truth(started, ASSET)
+
+
+def test_what_is_over_the_bound_is_collected_later(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asana_stories, "MAX_TASKS", 60)
+    tasks = engine.run(TASKS).rows.num_rows
+    rounds = -(-tasks // 60)
+
+    requests = [engine.run(ASSET).requests for _ in range(rounds + 1)]
+
+    assert requests == [*[60] * (rounds - 1), tasks - 60 * (rounds - 1), 0]
+    assert_equals_truth(engine, ASSET)
+
+
+def test_changes_over_the_bound_wait_in_the_cursor(started: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = [key[0] for key in started.rows[TASKS]][:25]
+    started.box.advance(1)
+    for gid in changed:
+        started.box.mutate("comment", "create", task=gid)
+    monkeypatch.setattr(asana_stories, "MAX_TASKS", 10)
+    started.run(TASKS)
+
+    first = started.run(ASSET)
+    requests = [started.run(ASSET).requests for _ in range(3)]
+
+    assert len(first.cursor["pending"]) == 15
+    assert [first.requests, *requests] == [10, 10, 5, 0]
+    assert_equals_truth(started, ASSET)
+
+
+def test_a_deleted_task_takes_its_stories_along(started: Engine) -> None:
+    gid = next(key[0] for key, row in started.rows[TASKS].items() if not row["subtask_count"])
+    started.box.mutate("task", "delete", key=gid)
+    started.advance(hours=25)
+    started.run(TASKS)
+
+    result = started.run(ASSET)
+
+    assert result.deleted.num_rows
+    assert gid not in {row["task_gid"] for row in started.rows[ASSET].values()}
+    assert_equals_truth(started, ASSET)
+
+
+def test_a_task_that_is_unknown_keeps_its_stories_until_all_tasks_were_listed(started: Engine) -> None:
+    gid = next(key[0] for key, row in started.rows[TASKS].items() if not row["subtask_count"])
+    started.box.advance(1)
+    started.box.mutate("comment", "create", task=gid)
+    started.run(TASKS)
+    started.box.mutate("task", "delete", key=gid)
+
+    result = started.run(ASSET)
+
+    assert (result.deleted.num_rows, result.cursor["pending"]) == (0, [gid])
+    assert result.drift == {"asana.stories.unknown_task": 1}
+    assert gid in {row["task_gid"] for row in started.rows[ASSET].values()}
+
+
+def test_a_change_that_comes_late_is_not_passed_over(started: Engine) -> None:
+    first, second = [key[0] for key in started.rows[TASKS]][:2]
+    started.box.advance(1)
+    started.box.mutate("comment", "create", task=first)
+    started.box.advance(60)
+    started.box.mutate("comment", "create", task=second)
+    before = dict(started.rows[TASKS])
+    started.run(TASKS)
+    late, started.rows[TASKS][(first,)] = started.rows[TASKS][(first,)], before[(first,)]
+    assert started.run(ASSET).requests == 1
+    started.rows[TASKS][(first,)] = late
+
+    result = started.run(ASSET)
+
+    assert result.requests == 1
+    assert_equals_truth(started, ASSET)
+
+
+def test_a_lost_cursor_reads_every_task_again(started: Engine) -> None:
+    started.cursors.pop(ASSET)
+
+    result = started.run(ASSET)
+
+    assert result.requests == len(started.rows[TASKS])
+    assert result.rows.num_rows == len(started.rows[ASSET])
+
+
+def test_days_of_hourly_collections_end_at_the_truth(started: Engine) -> None:
+    for _ in range(26):
+        follow(started)
+
+    assert_equals_truth(started, ASSET)
+
+
+def test_a_story_that_breaks_its_contract_is_set_aside_and_read_again(started: Engine) -> None:
+    before = set(started.rows[ASSET])
+    started.box.advance(1)
+    started.box.mutate("comment", "create", task=next(iter(started.rows[TASKS]))[0])
+    started.run(TASKS)
+    started.box.fault("asana", "malformed_record", path_contains="/stories")
+
+    result = started.run(ASSET)
+    started.box.clear_faults()
+    started.run(ASSET)
+
+    assert result.quarantined
+    assert result.deleted.num_rows == 0
+    assert before < set(started.rows[ASSET])
+    assert_equals_truth(started, ASSET)
+
+
+def test_refused_credentials_change_nothing(started: Engine) -> None:
+    cursor = started.cursors.pop(ASSET)
+    started.box.fault("asana", "status", status=401)
+
+    with pytest.raises(AuthError, match="task "):
+        started.run(ASSET)
+
+    assert cursor["tasks"]
+
+
+def test_without_a_reader_of_tables_it_says_so(engine: Engine) -> None:
+    request = CollectionRequest(engine.settings, None, lambda: engine.stored_keys(ASSET), engine.now)
+
+    with pytest.raises(UnknownNameError, match="stored_table"):
+        asana_stories.collect_stories(request)
