@@ -14,11 +14,6 @@ from ao_pipeline_tests.sources.source_truth import assert_equals_truth
 ASSET, TASKS = "raw/asana_stories", "raw/asana_tasks"
 
 
-@pytest.fixture
-def unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asana_stories, "MAX_TASKS", 1000)
-
-
 def follow(engine: Engine) -> Collected:
     """Collect tasks, then stories, an hour later."""
     engine.advance(hours=1)
@@ -27,7 +22,7 @@ def follow(engine: Engine) -> Collected:
 
 
 @pytest.fixture
-def started(engine: Engine, unbounded: None) -> Engine:
+def started(engine: Engine) -> Engine:
     """Tasks and stories collected once, in one go."""
     engine.run(TASKS)
     engine.run(ASSET)
@@ -98,6 +93,18 @@ def test_changes_over_the_bound_wait_in_the_cursor(started: Engine, monkeypatch:
     assert len(first.cursor["pending"]) == 15
     assert [first.requests, *requests] == [10, 10, 5, 0]
     assert_equals_truth(started, ASSET)
+
+
+def test_a_slow_upstream_is_asked_for_less_and_the_rest_later(engine: Engine) -> None:
+    tasks = engine.run(TASKS).rows.num_rows
+    engine.settings = engine.settings.model_copy(update={"call_attempts": 6})
+    engine.box.fault("asana", "status", status=429, headers={"Retry-After": "65"}, count=1)
+
+    first = engine.run(ASSET)
+    engine.run(ASSET)
+
+    assert 0 < first.requests - first.retries < tasks
+    assert_equals_truth(engine, ASSET)
 
 
 def test_a_deleted_task_takes_its_stories_along(started: Engine) -> None:
