@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     read_timeout_seconds: float = Field(
         default=10.0, gt=0, le=300, description="Silence on one request before it counts as lost"
     )
-    call_attempts: int = Field(default=3, ge=1, le=10, description="Tries of one request, the first included")
+    call_attempts: int = Field(default=4, ge=1, le=10, description="Tries of one request, the first included")
     source_budget_seconds: float = Field(
         default=120.0, gt=0, le=3600, description="Total time of one collector in one cycle, waits included"
     )
