@@ -14,11 +14,12 @@ from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.bundles.header import BundleHeader
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
+from ao_pipeline.defs.auto_revert import revert_requests
+from ao_pipeline.defs.follow_up import skipped_assets
 from ao_pipeline.defs.gated import without_gated
 from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_request, in_cycle_checks
 from ao_pipeline.defs.location import build_definitions
 from ao_pipeline.defs.operations import bundles_of, close_cycle
-from ao_pipeline.defs.sensors import revert_requests, skipped_assets
 from ao_pipeline.errors import PermanentError, UnknownNameError
 from ao_pipeline.settings import PROJECT_DIR, Settings
 

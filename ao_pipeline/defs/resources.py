@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Final
 
 import dagster as dg
@@ -56,3 +56,13 @@ class StateResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def settings(self) -> Settings:
         """Deployment settings."""
         return current_settings()
+
+
+@contextlib.contextmanager
+def opened_store() -> Iterator[StateStore]:
+    """Open the settings' store for one evaluation."""
+    store = open_store(current_settings())
+    try:
+        yield store
+    finally:
+        store.close()

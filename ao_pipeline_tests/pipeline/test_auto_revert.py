@@ -14,9 +14,10 @@ from click.testing import CliRunner
 
 from ao_pipeline.cli import main
 from ao_pipeline.cycle import Cycle
+from ao_pipeline.defs.auto_revert import last_good
+from ao_pipeline.defs.follow_up import follow_up
 from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_request
 from ao_pipeline.defs.location import build_definitions
-from ao_pipeline.defs.sensors import follow_up, last_good
 from ao_pipeline.settings import PROJECT_DIR
 from ao_pipeline_tests.pipeline.plant import FIRST, QUIET, SECOND, THIRD, Plant
 

@@ -8,9 +8,10 @@ import dagster as dg
 import pytest
 
 from ao_pipeline.cycle import Cycle
+from ao_pipeline.defs.catch_up import catch_up
+from ao_pipeline.defs.follow_up import follow_up, skipped_assets
 from ao_pipeline.defs.jobs import cycle_schedule
 from ao_pipeline.defs.location import build_definitions
-from ao_pipeline.defs.sensors import catch_up, follow_up, skipped_assets
 from ao_pipeline_tests.pipeline.plant import FIRST, NOW, SECOND, Plant
 
 HOURLY = {"raw/asana_users", "raw/xero_invoices"}

@@ -1,0 +1,108 @@
+"""After a failed cycle: what was left out because of the failure runs on the last good data, once and in the open."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import dagster as dg
+
+from ao_pipeline.adapters.state.cycles import OPEN
+from ao_pipeline.cycle import Cycle
+from ao_pipeline.defs import tags
+from ao_pipeline.defs.auto_revert import revert_requests
+from ao_pipeline.defs.gated import without_gated
+from ao_pipeline.defs.jobs import cycle_job, cycle_request, in_cycle_checks
+from ao_pipeline.defs.operations import close_cycle, root_runs
+from ao_pipeline.defs.resources import opened_store
+from ao_pipeline.settings import current_settings
+
+_RANGE_START: Final = "dagster/asset_partition_range_start"
+
+
+@dg.run_failure_sensor(
+    monitored_jobs=[cycle_job],
+    request_job=cycle_job,
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def follow_up(context: dg.RunFailureSensorContext) -> list[dg.RunRequest] | dg.SkipReason:
+    """After a failed cycle: take back what a blocking check refused, then run what was left out on the last good data.
+
+    Once a cycle, and in the open. A failed follow-up is not followed up: it closes the cycle as what it then is.
+    """
+    run = context.dagster_run
+    cycle_key = run.tags.get(tags.CYCLE) or run.tags.get("dagster/partition")
+    if run.tags.get("dagster/will_retry") == "true":
+        return dg.SkipReason("Dagster runs it again")
+    if cycle_key is None or run.tags.get(tags.PURPOSE) in ("revert", "recompute"):
+        return dg.SkipReason("not a cycle")
+    last = Cycle.from_key(cycle_key)
+    first = Cycle.from_key(run.tags.get(_RANGE_START, cycle_key))
+    if run.tags.get(tags.PURPOSE) == "follow-up":
+        return dg.SkipReason(f"the follow-up failed too; cycle {last} is {_close(run, first, last)}")
+    reverts = revert_requests(context.instance, run)
+    skipped = without_gated(context.instance, run, skipped_assets(context.instance, run))
+    if is_overtaken(last):
+        return reverts or dg.SkipReason(f"a newer cycle is computed; cycle {last} is {_close(run, first, last)}")
+    if not skipped:
+        return reverts or dg.SkipReason(f"nothing was left out; cycle {last} is {_close(run, first, last)}")
+    request = cycle_request(
+        first,
+        last,
+        purpose="follow-up",
+        run_key=f"follow-up:{run.root_run_id or run.run_id}",
+        reason=f"left out by run {run.run_id[:8]}",
+    )
+    return [
+        *reverts,
+        dg.RunRequest(
+            run_key=request.run_key,
+            partition_key=request.partition_key,
+            asset_selection=skipped,
+            asset_check_keys=in_cycle_checks(skipped),
+            tags={**request.tags, tags.FOLLOWS: run.root_run_id or run.run_id, "dagster/priority": "5"},
+        ),
+    ]
+
+
+def is_overtaken(cycle: Cycle) -> bool:
+    """Tell whether a newer cycle is computed already: then this one is history, and nothing may be computed for it."""
+    with opened_store() as store:
+        return any(head.computed_cycle > cycle.key for head in store.heads().values())
+
+
+def _close(run: dg.DagsterRun, first: Cycle, last: Cycle) -> str:
+    """Close the cycle's record if nothing has; return its status."""
+    with opened_store() as store:
+        record = store.cycles.get(last)
+        if record is not None and record.status != OPEN:
+            return record.status
+        report = close_cycle(store, current_settings(), first=first, last=last, run_id=run.run_id, runs=root_runs(run))
+        return str(report["status"])
+
+
+def skipped_assets(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg.AssetKey]:
+    """Return the assets of a run that never started: neither materialized nor failed."""
+    planned: set[dg.AssetKey] = set()
+    started: set[dg.AssetKey] = set()
+    failed_steps: set[str] = set()
+    step_assets: dict[str, set[dg.AssetKey]] = {}
+    kinds = {
+        dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+        dg.DagsterEventType.ASSET_MATERIALIZATION,
+        dg.DagsterEventType.STEP_FAILURE,
+    }
+    for record in instance.get_records_for_run(run.run_id, of_type=kinds, limit=100_000).records:
+        event = record.event_log_entry.dagster_event
+        if event is None:
+            continue
+        if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED and event.asset_key:
+            planned.add(event.asset_key)
+            step_assets.setdefault(event.step_key or "", set()).add(event.asset_key)
+        elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key:
+            started.add(event.asset_key)
+        elif event.event_type == dg.DagsterEventType.STEP_FAILURE and event.step_key:
+            failed_steps.add(event.step_key)
+    for step in failed_steps:
+        started |= step_assets.get(step, set())
+    return sorted(planned - started)
