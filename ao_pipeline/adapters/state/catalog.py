@@ -148,6 +148,50 @@ TOTAL: Final = sa.Table(
     comment="What counters keep of bundles and cycle records that are no longer there; see state.totals",
 )
 
+INCIDENT: Final = sa.Table(
+    "ao_incident",
+    ENGINE,
+    sa.Column("incident_id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("opened_at_us", _MICROS, nullable=False),
+    sa.Column("last_seen_us", _MICROS, nullable=False),
+    sa.Column("resolved_at_us", _MICROS),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("opened_alert", sa.Text),
+    sa.Column("resolved_alert", sa.Text),
+    sa.Index("ix_ao_incident_resolved", "resolved_at_us"),
+    comment="What is or was wrong, from opening to resolution, and the alerts that told of both",
+)
+
+ALERT: Final = sa.Table(
+    "ao_alert",
+    ENGINE,
+    sa.Column("alert_id", sa.Text, primary_key=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("attempts", sa.BigInteger, nullable=False),
+    sa.Column("created_at_us", _MICROS, nullable=False),
+    sa.Column("last_attempt_us", _MICROS),
+    sa.Column("last_error", sa.Text),
+    sa.Index("ix_ao_alert_status", "status", "created_at_us"),
+    comment="Alerts to the operator: pending | sent | dead; made durable before the first try",
+)
+
+HEALING: Final = sa.Table(
+    "ao_healing",
+    ENGINE,
+    sa.Column("asset", sa.Text, primary_key=True),
+    sa.Column("cycle", sa.Text, primary_key=True),
+    sa.Column("attempt", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("requested_at_us", _MICROS, nullable=False),
+    sa.Index("ix_ao_healing_requested", "requested_at_us"),
+    comment="Requests to compute a stale asset again, with the reason: what bounds them",
+)
+
 _TYPES: Final[dict[ColumnType, sa.types.TypeEngine[Any]]] = {
     ColumnType.TEXT: sa.Text(),
     ColumnType.JSON: sa.Text(),
