@@ -192,6 +192,17 @@ HEALING: Final = sa.Table(
     comment="Requests to compute a stale asset again, with the reason: what bounds them",
 )
 
+RECOVERY: Final = sa.Table(
+    "ao_recovery",
+    ENGINE,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("last_at_us", _MICROS, nullable=False),
+    sa.Column("last_subject", sa.Text, nullable=False),
+    sa.Column("last_reason", sa.Text, nullable=False),
+    comment="What the engine recovered by itself: one row a kind, how often, and the last time",
+)
+
 _TYPES: Final[dict[ColumnType, sa.types.TypeEngine[Any]]] = {
     ColumnType.TEXT: sa.Text(),
     ColumnType.JSON: sa.Text(),
