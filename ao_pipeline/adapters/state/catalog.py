@@ -138,6 +138,18 @@ CYCLE: Final = sa.Table(
     comment="One row a cycle: open | success | degraded | failed | interrupted, and its report as JSON",
 )
 
+LEASE: Final = sa.Table(
+    "ao_lease",
+    ENGINE,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("token", sa.BigInteger, nullable=False),
+    sa.Column("acquired_at_us", _MICROS, nullable=False),
+    sa.Column("renewed_at_us", _MICROS, nullable=False),
+    sa.Column("expires_at_us", _MICROS, nullable=False),
+    comment="Who may act on this store; every takeover raises the token, and an older token cannot commit",
+)
+
 TOTAL: Final = sa.Table(
     "ao_total",
     ENGINE,
