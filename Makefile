@@ -50,6 +50,9 @@ checks: $(VENV)/.runtime ## Compute a fresh store against the sandbox and run ev
 stress: $(VENV)/.development ## Ten thousand random histories and a thousand kills against the bundle engine
 	$(BIN)/python -m ao_pipeline_tests.stress.run --histories 10000 --kills 1000 --tamperings 10000
 
+stress-sources: $(VENV)/.development ## Every combination of five sources being down, with five faults: 160 pairs of cycles
+	$(BIN)/python -m ao_pipeline_tests.stress.sources_down
+
 bench: bench-cycle bench-collect bench-bundles ## Run every benchmark, side by side with its peers
 
 bench-cycle: $(VENV)/.development ## A cycle with unchanged inputs against a job of no-op assets

@@ -2,7 +2,7 @@
 
 Invariants:
 1. Planning again on the same day gives nothing new. `test_planning_twice_plans_nothing_new`
-2. No day plans more than its caps and one overflow message. `test_no_day_exceeds_its_caps`
+2. No day plans more than its caps, the warnings that data is stale, and one overflow message. `test_no_day_exceeds_its_caps`
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from ao_pipeline.snapshot.sections import Body
 from ao_pipeline.snapshot.tables import SNAPSHOT_AGENCY
 from ao_pipeline.truth.tables import TRUTH_COMMITMENTS
 
-PLAN_VERSION: Final = "1"
+PLAN_VERSION: Final = "2"
 
 DEFAULT_CHANNEL: Final = "chat_webhook"
 OVERFLOW: Final = "overflow"
+DATA_DEGRADED: Final = "data_degraded"
 MORNING_BRIEF: Final = "morning_brief"
 
 COMMITMENTS_OVERDUE: Final = "commitments_overdue"
 
 _ORDER: Final = (
-    "data_degraded",
+    DATA_DEGRADED,
     "cash_severe",
     COMMITMENTS_OVERDUE,
     "client_at_risk",
@@ -41,7 +42,7 @@ _ORDER: Final = (
 )
 """Who gets the day's places first. Digests stand before single clients, or a bad week would crowd them out."""
 
-_REPEATED_DAILY: Final = frozenset({MORNING_BRIEF, OVERFLOW, COMMITMENTS_OVERDUE, "data_degraded"})
+_REPEATED_DAILY: Final = frozenset({MORNING_BRIEF, OVERFLOW, COMMITMENTS_OVERDUE, DATA_DEGRADED})
 """Kinds that may be told every day. An outage that returns is news; a client that stays at risk is not."""
 
 
@@ -119,10 +120,10 @@ def _drafts(bodies: dict[str, Body], policy: NotifyPolicy) -> list[_Draft]:
             f"{name}: last good cycle {trust['sources'][name]['as_of_cycle'] or 'none'}"
             for name in trust["stale_sources"]
         )
-        drafts.append(_Draft("data_degraded", "high", names, f"Data is stale: {names}", body))
+        drafts.append(_Draft(DATA_DEGRADED, "high", names, f"Data is stale: {names}", body))
     if trust["confidence_level"] == "blocked":
         body = "Links contradict the tables. Run `ao doctor` and look at the gate data_integrity."
-        drafts.append(_Draft("data_degraded", "critical", "data_integrity", "The snapshot cannot be trusted", body))
+        drafts.append(_Draft(DATA_DEGRADED, "critical", "data_integrity", "The snapshot cannot be trusted", body))
     for client in bodies["clients"]["clients"]:
         if client["is_at_risk"]:
             title = f"Client at risk: {client['name']} ({client['score']})"
@@ -189,17 +190,21 @@ def _brief(rows: Sequence[Row], as_of: date, policy: NotifyPolicy) -> _Draft:
 
 
 def _within_caps(drafts: list[_Draft], today: list[Row], policy: NotifyPolicy) -> list[_Draft]:
+    counted = [row for row in today if row["kind"] not in (OVERFLOW, DATA_DEGRADED)]
     left = {
-        priority: policy.daily_caps[priority]
-        - sum(row["priority"] == priority for row in today if row["kind"] != OVERFLOW)
+        priority: policy.daily_caps[priority] - sum(row["priority"] == priority for row in counted)
         for priority in PRIORITIES
     }
+    degraded_left = policy.max_degraded - sum(row["kind"] == DATA_DEGRADED for row in today)
     kept: list[_Draft] = []
     spilled: list[_Draft] = []
     # The sort is stable: within a priority drafts stay in the order of `_ORDER`, clients by falling risk.
     for draft in sorted(drafts, key=lambda d: (PRIORITIES.index(d.priority), _ORDER.index(d.kind))):
-        # The brief is the digest itself: a day full of alerts must not cost it.
-        if draft.kind == MORNING_BRIEF or left[draft.priority] > 0:
+        # The brief is the digest itself: a day full of alerts must not cost it, nor the warning that they cannot be believed.
+        if draft.kind == DATA_DEGRADED:
+            (kept if degraded_left > 0 else spilled).append(draft)
+            degraded_left -= 1
+        elif draft.kind == MORNING_BRIEF or left[draft.priority] > 0:
             left[draft.priority] -= draft.kind != MORNING_BRIEF
             kept.append(draft)
         else:

@@ -24,6 +24,8 @@ class NotifyPolicy:
         quiet_until_hour: Local hour at which the others may go again.
         brief_from_hour: Local hour of the morning brief.
         daily_caps: Messages planned a day by priority; what is beyond becomes one overflow message.
+        max_degraded: Messages a day that data is stale or contradicts itself, beside the caps: a day full of alerts must not
+            hide that they can no longer be believed. Further ones go into the overflow message.
         repeat_after_days: A condition that lasts is told again only after so many days.
         max_sends: Messages sent in one cycle. A backlog drains over cycles, not in a burst.
         max_attempts: Sends tried before a message is dead.
@@ -39,6 +41,7 @@ class NotifyPolicy:
     quiet_until_hour: int = 8
     brief_from_hour: int = 8
     daily_caps: Mapping[str, int] = field(default_factory=_daily_caps)
+    max_degraded: int = 4
     repeat_after_days: int = 7
     max_sends: int = 25
     max_attempts: int = 8

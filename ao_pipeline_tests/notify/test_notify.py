@@ -176,7 +176,7 @@ def test_the_first_run_ever_does_not_storm() -> None:
     planned = plan(rows, now=NOON, commitments=[overdue(n, 1) for n in range(50)])
 
     assert len(planned) <= 10
-    assert [row["title"] for row in planned if row["kind"] == "overflow"] == ["More alerts today: 98"]
+    assert [row["title"] for row in planned if row["kind"] == "overflow"] == ["More alerts today: 97"]
 
 
 def test_digests_come_before_clients_and_clients_by_risk() -> None:
@@ -184,7 +184,7 @@ def test_digests_come_before_clients_and_clients_by_risk() -> None:
 
     planned = plan(rows, commitments=[overdue(1, 1)])
 
-    assert {row["entity"] for row in planned if row["kind"] == "client_at_risk"} == {"z", "y"}
+    assert {row["entity"] for row in planned if row["kind"] == "client_at_risk"} == {"z", "y", "x"}
     assert {"data_degraded", "cash_severe", "commitments_overdue"} < {row["kind"] for row in planned}
 
 
@@ -215,12 +215,31 @@ def test_no_day_exceeds_its_caps(drawn: list[tuple[int, int]], is_stale: bool, l
     stored += plan(rows[:], now=NOON, stored=stored)
 
     for priority, cap in DEFAULT_NOTIFY_POLICY.daily_caps.items():
-        counted = [
-            row for row in stored if row["priority"] == priority and row["kind"] not in {"overflow", "morning_brief"}
-        ]
+        beside = {"overflow", "morning_brief", "data_degraded"}
+        counted = [row for row in stored if row["priority"] == priority and row["kind"] not in beside]
         assert len(counted) <= cap
+    assert sum(row["kind"] == "data_degraded" for row in stored) <= DEFAULT_NOTIFY_POLICY.max_degraded
     assert len({row["idempotency_key"] for row in stored}) == len(stored)
     assert sum(row["kind"] == "overflow" for row in stored) <= 1
+
+
+def test_a_day_full_of_alerts_still_says_that_data_is_stale() -> None:
+    full = plan(snapshot(clients=[client(f"c{n}") for n in range(20)]), now=NOON)
+    assert sum(row["priority"] == "high" for row in full) >= DEFAULT_NOTIFY_POLICY.daily_caps["high"]
+
+    stale = plan(snapshot(stale=["xero"]), now=NOON, stored=full)
+
+    assert [(row["kind"], row["entity"]) for row in stale] == [("data_degraded", "xero")]
+
+
+def test_a_source_that_flaps_all_day_is_told_a_few_times_then_summed_up() -> None:
+    stored: list[dict[str, Any]] = []
+    for names in (["asana"], ["chat"], ["gmail"], ["xero"], ["asana", "chat"], ["asana", "gmail"], ["chat", "xero"]):
+        stored += plan(snapshot(stale=names), now=NOON, stored=stored)
+
+    kinds = [row["kind"] for row in stored]
+    assert kinds.count("data_degraded") == DEFAULT_NOTIFY_POLICY.max_degraded
+    assert kinds.count("overflow") == 1
 
 
 def test_planning_twice_plans_nothing_new() -> None:
