@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports format checks stress bench bench-cycle bench-bundles migration lock clean
+.PHONY: help run test lint types imports format checks stress stress-collect bench bench-cycle bench-bundles migration lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -52,6 +52,9 @@ stress: $(VENV)/.development ## Ten thousand random histories and a thousand kil
 
 stress-sources: $(VENV)/.development ## Every combination of five sources being down, with five faults: 160 pairs of cycles
 	$(BIN)/python -m ao_pipeline_tests.stress.sources_down
+
+stress-collect: $(VENV)/.development ## Three hundred random histories of every upstream, with faults and killed collections, against its truth
+	$(BIN)/python -m ao_pipeline_tests.sources.random_upstreams --histories 300
 
 bench: bench-cycle bench-collect bench-bundles ## Run every benchmark, side by side with its peers
 

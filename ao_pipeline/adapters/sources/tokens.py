@@ -24,6 +24,9 @@ EXPIRY_MARGIN_SECONDS: Final = 60.0
 
 _MAX_LIFETIME_SECONDS: Final = 86_400.0
 
+_MAX_STATED_SECONDS: Final = 1e9
+"""Longest lifetime that a token endpoint may state: thirty years."""
+
 GOOGLE_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
     "gmail": ("https://www.googleapis.com/auth/gmail.readonly",),
     "calendar": ("https://www.googleapis.com/auth/calendar.readonly",),
@@ -124,9 +127,7 @@ class GoogleTokens:
                 f"google refused a token for {subject} ({type(error).__name__}{transport.reason});"
                 " authorise the client id for the scope, and check that the user exists"
             ) from None
-        if not credentials.token:
-            raise ContractError("google.token answered without an access token")
-        return credentials.token, transport.lifetime_seconds
+        return str(credentials.token), transport.lifetime_seconds
 
     def _load(self) -> service_account.Credentials:
         try:
@@ -175,7 +176,9 @@ class _GoogleTransport(google.auth.transport.Request):
                 raise error  # Our retries are bounded by the budget; the library's own are not.
             self.reason = f", {error.details['reason']}" if error.details.get("reason") else ""
         else:
+            # Before the library reads it: it takes the lifetime as it comes, and raises what Python raises.
             self.lifetime_seconds = lifetime_of(raw)
+            token_of(raw, "google.token")
         return _GoogleResponse(raw)
 
 
@@ -222,8 +225,29 @@ def document_of(raw: RawAnswer, operation: str) -> dict[str, Any]:
     return document
 
 
+def token_of(raw: RawAnswer, operation: str) -> str:
+    """Return a token endpoint's access token.
+
+    Raises:
+        TransientError: The answer is not JSON.
+        ContractError: The answer holds no token.
+    """
+    token = document_of(raw, operation).get("access_token")
+    if not isinstance(token, str) or not token:
+        raise ContractError(f"{operation} answered without an access token")
+    return token
+
+
 def lifetime_of(raw: RawAnswer) -> float:
-    """Return how many seconds a new token lives; 0 when the answer does not say."""
-    value = document_of(raw, "token").get("expires_in")
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and value is not None else 0.0
+    """Return how many seconds a new token lives; 0 when the answer does not say.
+
+    Raises:
+        TransientError: The answer is not JSON.
+        ContractError: It says something that is no number of seconds.
+    """
+    value = document_of(raw, "token").get("expires_in") or 0
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_STATED_SECONDS:
+        raise ContractError("a token endpoint answered with a lifetime that is no number of seconds")
+    return float(value)

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from ao_pipeline import clock
 from ao_pipeline.adapters.sources.exchange import RawAnswer, Sender
 from ao_pipeline.adapters.sources.rotating import RefreshTokenFile
-from ao_pipeline.adapters.sources.tokens import CachedTokens, document_of, lifetime_of, token_error
+from ao_pipeline.adapters.sources.tokens import CachedTokens, document_of, lifetime_of, token_error, token_of
 from ao_pipeline.errors import ContractError
 from ao_pipeline.settings import Settings
 
@@ -48,10 +48,7 @@ class XeroTokens:
                 if not isinstance(successor, str) or not successor:
                     raise ContractError("xero.token answered without the next refresh token; the old one was kept")
                 self._refresh_file.replace(successor)
-        token = document.get("access_token")
-        if not isinstance(token, str) or not token:
-            raise ContractError("xero.token answered without an access token")
-        return token, lifetime_of(raw)
+        return token_of(raw, "xero.token"), lifetime_of(raw)
 
     def _ask(self, send: Sender, form: dict[str, str]) -> tuple[RawAnswer, dict[str, Any]]:
         raw = send(

@@ -140,8 +140,10 @@ def build_person(draw: Draw, resource_name: str) -> Json:
 
 
 def person_tombstone(person: Json) -> Json:
-    """Return what a sync shows of a deleted contact."""
-    return {"resourceName": person["resourceName"], "etag": "", "metadata": {"deleted": True}}
+    """Return what a sync shows of a deleted contact: its names, former ones too, and that it is gone."""
+    former = person.get("metadata", {}).get("previousResourceNames")
+    metadata = {"deleted": True, **({"previousResourceNames": former} if former else {})}
+    return {"resourceName": person["resourceName"], "etag": "", "metadata": metadata}
 
 
 def file_life(agency: Agency, number: int, birth: int) -> list[Change]:
