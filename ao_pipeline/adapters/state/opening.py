@@ -11,8 +11,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from ao_pipeline.adapters.state import breaker_tables
-from ao_pipeline.adapters.state.catalog import managed_tables
+from ao_pipeline.adapters.state.catalog import ENGINE, managed_tables
 from ao_pipeline.adapters.state.database import Database
 from ao_pipeline.adapters.state.inventory import ALL_SPECS
 from ao_pipeline.adapters.state.store import StateStore
@@ -40,7 +39,7 @@ def open_store(settings: Settings) -> StateStore:
 def full_metadata() -> sa.MetaData:
     """Return every table of the store: what the newest migration must lead to."""
     metadata = sa.MetaData()
-    for table in breaker_tables.ENGINE.sorted_tables:
+    for table in ENGINE.sorted_tables:
         table.to_metadata(metadata)
     managed_tables(ALL_SPECS, metadata)
     return metadata

@@ -11,10 +11,13 @@ import sqlalchemy as sa
 
 from ao_pipeline import clock
 from ao_pipeline.adapters.state import history
+from ao_pipeline.adapters.state.breakers import Breakers
 from ao_pipeline.adapters.state.catalog import ACCEPTANCE, HOLD, QUARANTINE
 from ao_pipeline.adapters.state.commit import Committer, Probe
 from ao_pipeline.adapters.state.cycles import CycleLog
 from ao_pipeline.adapters.state.database import Database
+from ao_pipeline.adapters.state.failures import FailureLog
+from ao_pipeline.adapters.state.incidents import IncidentLog
 from ao_pipeline.adapters.state.model import CommitStep, Head, Intent, Receipt, RevertPlan, Writer
 from ao_pipeline.adapters.state.postgres_io import PostgresIo
 from ao_pipeline.adapters.state.revert import Reverter
@@ -50,6 +53,9 @@ class StateStore:
         self._reverter = Reverter(database, self.tables, self._committer)
         self.cycles = CycleLog(database)
 
+        self.failures = FailureLog(database)
+        self.breakers = Breakers(database)
+        self.incidents = IncidentLog(database)
     def spec(self, name: str) -> TableSpec:
         """Return the spec of an asset key or table name.
 
@@ -145,9 +151,12 @@ class StateStore:
                 connection.execute(HOLD.insert().values(asset=asset, reason=reason, actor=actor, since_us=since))
 
     def release(self, asset: str) -> bool:
-        """End a hold; tell whether there was one."""
+        """End a hold, and what opened the asset's breaker together with it; tell whether there was one."""
         with self.database.write() as connection:
-            return connection.execute(HOLD.delete().where(HOLD.c.asset == asset)).rowcount > 0
+            is_released = connection.execute(HOLD.delete().where(HOLD.c.asset == asset)).rowcount > 0
+            if is_released:
+                self.breakers.release_in(connection, asset)
+        return is_released
 
     def accept_size(self, asset: str, *, actor: str) -> None:
         """Let the asset's next bundle say how many rows are usual: what people really took away is no collapse."""
