@@ -9,6 +9,7 @@ from typing import Final
 import dagster as dg
 from pydantic import PrivateAttr
 
+from ao_pipeline.adapters.run_beats import beating
 from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.cycle import Cycle
@@ -26,14 +27,16 @@ class StateResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextlib.contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[StateResource]:
-        store = open_store(self.settings)
-        self._store = store
-        try:
-            self._open_cycle(store, context.run)
-            yield self
-        finally:
-            self._store = None
-            store.close()
+        with contextlib.ExitStack() as stack:
+            if context.run is not None:
+                stack.enter_context(beating(self.settings.data_path, context.run.run_id))
+            store = stack.enter_context(contextlib.closing(open_store(self.settings)))
+            self._store = store
+            try:
+                self._open_cycle(store, context.run)
+                yield self
+            finally:
+                self._store = None
 
     def _open_cycle(self, store: StateStore, run: dg.DagsterRun | None) -> None:
         """Record that a run works on its cycle, before it writes anything; reverts and checks are no cycles."""

@@ -20,3 +20,6 @@ HOLD: Final = "ao/hold"
 
 CYCLE: Final = "ao/cycle"
 """Newest cycle of the run; runs over a range have no partition tag of their own."""
+
+RETRIES_REQUESTED: Final = "ao/retries_requested"
+"""How often a failed run's lost retry was asked for again."""

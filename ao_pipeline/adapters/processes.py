@@ -1,0 +1,97 @@
+"""What the kernel says about a process: is it the one that was meant, does it run, and ending it for certain.
+
+A process is named by its pid and the moment it started: pids are used again, and nothing may ever be ended by pid alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+SAME_START_SECONDS: Final = 0.05
+"""Two readings of one process's start differ by rounding only: the kernel counts it in hundredths of a second."""
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_PID_NAMESPACE: Final = Path("/proc/self/ns/pid")
+
+
+class ProcessState(StrEnum):
+    """What a process is doing. `gone` includes a zombie, which only waits to be collected."""
+
+    RUNNING = "running"
+    WAITING_FOR_DISK = "waiting for disk"
+    STOPPED = "stopped"
+    TRACED = "traced"
+    GONE = "gone"
+
+
+_STATES: Final = {
+    psutil.STATUS_STOPPED: ProcessState.STOPPED,
+    psutil.STATUS_TRACING_STOP: ProcessState.TRACED,
+    psutil.STATUS_ZOMBIE: ProcessState.GONE,
+    psutil.STATUS_DEAD: ProcessState.GONE,
+    psutil.STATUS_DISK_SLEEP: ProcessState.WAITING_FOR_DISK,
+}
+
+
+def boot_id() -> str:
+    """Return what tells this start of the machine from others; empty where the kernel has none."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def pid_namespace() -> str:
+    """Return whose pids this process sees: those of its container; empty where the kernel has none."""
+    try:
+        return os.readlink(_PID_NAMESPACE)
+    except OSError:
+        return ""
+
+
+def started_at(pid: int) -> float | None:
+    """Return when a process started, in seconds since 1970; None when there is none."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
+def state_of(pid: int, *, started: float) -> ProcessState:
+    """Return what the process that started then is doing; a younger one with its pid is another one."""
+    try:
+        process = psutil.Process(pid)
+        if abs(process.create_time() - started) > SAME_START_SECONDS:
+            return ProcessState.GONE
+        return _STATES.get(process.status(), ProcessState.RUNNING)
+    except psutil.NoSuchProcess:
+        return ProcessState.GONE
+    except psutil.Error:
+        return ProcessState.RUNNING  # It is there, and may not be looked at: nothing speaks against it.
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used; 0 when there is none."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
+
+
+def end_for_certain(pid: int, *, started: float, wait_seconds: float) -> bool:
+    """Kill the process that started then; return whether it is gone. A stopped one dies too; others are left alone."""
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        if abs(process.create_time() - started) <= SAME_START_SECONDS:
+            process.send_signal(signal.SIGKILL)  # psutil looks once more that the pid was not used again.
+            with suppress(psutil.TimeoutExpired):
+                process.wait(timeout=wait_seconds)
+    return state_of(pid, started=started) is ProcessState.GONE

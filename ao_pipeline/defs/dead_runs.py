@@ -1,0 +1,189 @@
+"""Runs whose process is dead or hung, or that no process ever took up: ended for certain, so that Dagster runs them again.
+
+Dagster's own launcher does not look after its processes: when a run's process and the code server die together, only
+`max_runtime_seconds` frees the run, ten minutes later.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Final
+
+import dagster as dg
+
+from ao_pipeline import clock
+from ao_pipeline.adapters import processes
+from ao_pipeline.adapters.run_beats import read_beat, remove_beat, subjects
+from ao_pipeline.cycle import Cycle
+from ao_pipeline.defs import tags
+from ao_pipeline.defs.follow_up import is_overtaken
+from ao_pipeline.defs.healing import Healing
+from ao_pipeline.defs.jobs import cycle_request
+from ao_pipeline.defs.live import LIVE
+from ao_pipeline.resilience.run_recovery import Verdict, Worker, is_suspect, judge_waiting, judge_worker
+
+MAX_RUNS: Final = 50
+"""Live runs looked at in one evaluation; the queue lets four run at once."""
+
+KILL_SECONDS: Final = 5.0
+REPORT_SECONDS: Final = 3.0
+"""The code server's turn: it reports the death of a process that it started within a second, and knows the exit code."""
+
+WATCH_SECONDS: Final = 1.0
+"""How long a silent process is watched for computing."""
+
+_GRPC_INFO: Final = ".dagster/grpc_info"
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_STARTED_PROCESS: Final = "Started process for run"
+_RANGE_START: Final = "dagster/asset_partition_range_start"
+
+
+def end_dead_runs(healing: Healing) -> None:
+    """Look at every live run; end what is dead, hung or stuck, and remove the beats of runs that are over."""
+    records = healing.instance.get_run_records(dg.RunsFilter(statuses=LIVE), limit=MAX_RUNS)
+    runs = [record.dagster_run for record in records]
+    for run in runs:
+        verdict = _judge(healing, run, is_alone=len(runs) == _queued(runs))
+        if verdict is not None and healing.may_act:
+            _end(healing, run, verdict)
+    _remove_stale_beats(healing, {run.run_id for run in runs})
+
+
+def _queued(runs: list[dg.DagsterRun]) -> int:
+    return sum(run.status == dg.DagsterRunStatus.QUEUED for run in runs)
+
+
+def _judge(healing: Healing, run: dg.DagsterRun, *, is_alone: bool) -> Verdict | None:
+    waiting = healing.sightings.seconds(run.run_id, run.status.value)
+    if run.status in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED):
+        return judge_waiting(run.status.value, waiting, is_alone=is_alone)
+    worker = worker_of(healing, run)
+    if worker is not None:
+        verdict = judge_worker(worker)
+        if verdict is not None or run.status == dg.DagsterRunStatus.STARTING:
+            return verdict
+    return judge_waiting(run.status.value, waiting, is_alone=is_alone)
+
+
+def worker_of(healing: Healing, run: dg.DagsterRun) -> Worker | None:
+    """Return what is known of the process behind a run; None when it has left no trace yet."""
+    beat = read_beat(healing.data_path, run.run_id)
+    if beat is None:
+        found = _launched_process(healing.instance, run)
+        if found is None:
+            return None
+        state = processes.state_of(found[0], started=found[1])
+        # Without a beat the age is that of the state itself; a process that runs is not silent but has not begun to beat.
+        age = healing.sightings.seconds(f"process:{run.run_id}", state.value)
+        return Worker(is_here=True, seen=state.value, beat_age=age if state is processes.ProcessState.STOPPED else 0.0)
+    if not beat.is_of_this_host:
+        return Worker(is_here=False, seen="unseen", beat_age=0.0)
+    if not beat.is_of_this_boot:
+        return Worker(is_here=True, seen="gone", beat_age=beat.age_seconds)
+    if not beat.is_of_this_namespace:
+        return Worker(is_here=True, seen="unseen", beat_age=beat.age_seconds)
+    seen = processes.state_of(beat.pid, started=beat.started)
+    worker = Worker(is_here=True, seen=seen.value, beat_age=beat.age_seconds)
+    if not is_suspect(worker):
+        return worker
+    used = processes.cpu_seconds(beat.pid)
+    clock.sleep(WATCH_SECONDS)
+    newest = read_beat(healing.data_path, run.run_id) or beat
+    is_computing = processes.cpu_seconds(beat.pid) > used
+    return Worker(is_here=True, seen=seen.value, beat_age=newest.age_seconds, is_computing=is_computing)
+
+
+def _launched_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[int, float] | None:
+    """Return pid and start of the process that a code server on this machine started for a run, from the run's events."""
+    try:
+        host = json.loads(run.tags.get(_GRPC_INFO, "{}")).get("host")
+    except ValueError:
+        return None
+    if host not in _LOOPBACK | {socket.gethostname()}:
+        return None
+    records = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, limit=50).records
+    for record in reversed(records):
+        entry = record.event_log_entry
+        event = entry.dagster_event
+        if event is None or not (event.message or "").startswith(_STARTED_PROCESS):
+            continue
+        pid = event.engine_event_data.metadata.get("pid")
+        if pid is None:
+            return None
+        started = processes.started_at(int(str(pid.value)))
+        # A process that is younger than the event has its pid, and is another one: 0 never fits.
+        is_same = started is not None and started <= entry.timestamp + processes.SAME_START_SECONDS
+        return int(str(pid.value)), started if started is not None and is_same else 0.0
+    return None
+
+
+def _end(healing: Healing, run: dg.DagsterRun, verdict: Verdict) -> None:
+    if verdict.kind == "process_gone" and _is_over_soon(healing.instance, run):
+        return
+    if verdict.must_kill and not _kill(healing, run):
+        healing.log.error(f"recovery.not_killed run={run.run_id}: its process does not end; the run is left as it is")
+        return
+    if verdict.must_kill and _is_over_soon(healing.instance, run):
+        healing.tell(verdict.kind, run.run_id, verdict.reason)
+        return
+    current = healing.instance.get_run_by_id(run.run_id)
+    if current is None or current.is_finished or current.status != run.status:
+        return  # It moved on by itself while it was looked at.
+    healing.tell(verdict.kind, run.run_id, verdict.reason, run=run)
+    if current.status in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.QUEUED):
+        healing.instance.report_run_canceled(current, f"Ended by recovery: {verdict.reason}.")
+    else:
+        if (
+            current.remote_job_origin is None
+        ):  # Of the command line: Dagster cannot run it again, so we ask for its cycle.
+            healing.instance.add_run_tags(current.run_id, {"dagster/max_retries": "0"})
+        healing.instance.report_run_failed(current, f"Ended by recovery: {verdict.reason}.")
+        if current.remote_job_origin is None:
+            _ask_for_its_cycle(healing, current)
+    healing.instance.event_log_storage.free_concurrency_slots_for_run(current.run_id)
+    remove_beat(healing.data_path, current.run_id)
+
+
+def _kill(healing: Healing, run: dg.DagsterRun) -> bool:
+    beat = read_beat(healing.data_path, run.run_id)
+    found = (beat.pid, beat.started) if beat is not None else _launched_process(healing.instance, run)
+    return found is None or processes.end_for_certain(found[0], started=found[1], wait_seconds=KILL_SECONDS)
+
+
+def _is_over_soon(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Wait for the code server to report the death by itself; tell whether it did."""
+    limit = clock.monotonic_seconds() + REPORT_SECONDS
+    while True:
+        current = instance.get_run_by_id(run.run_id)
+        if current is None or current.is_finished:
+            return True
+        if clock.monotonic_seconds() >= limit:
+            return False
+        clock.sleep(0.25)
+
+
+def _ask_for_its_cycle(healing: Healing, run: dg.DagsterRun) -> None:
+    cycle_key = run.tags.get(tags.CYCLE)
+    if cycle_key is None or run.tags.get(tags.PURPOSE) not in tags.AUTOMATIC or is_overtaken(Cycle.from_key(cycle_key)):
+        return
+    healing.requests.append(
+        cycle_request(
+            Cycle.from_key(run.tags.get(_RANGE_START, cycle_key)),
+            Cycle.from_key(cycle_key),
+            purpose="catch-up",
+            run_key=f"recover:{run.run_id}",
+            reason=f"the process of run {run.run_id[:8]} died",
+        )
+    )
+
+
+def _remove_stale_beats(healing: Healing, live: set[str]) -> None:
+    for run_id in subjects(healing.data_path)[:MAX_RUNS]:
+        if run_id in live:
+            continue
+        run = healing.instance.get_run_by_id(run_id)
+        beat = read_beat(healing.data_path, run_id)
+        is_silent = beat is None or beat.age_seconds > 60.0
+        if is_silent and (run is None or run.is_finished):
+            remove_beat(healing.data_path, run_id)
