@@ -77,6 +77,14 @@ def state_of(pid: int, *, started: float) -> ProcessState:
         return ProcessState.RUNNING  # It is there, and may not be looked at: nothing speaks against it.
 
 
+def is_stopped(pid: int) -> bool:
+    """Tell whether a signal has stopped a process: it cannot go on by itself. One that a debugger holds does not count."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the processor time that a process has used; 0 when there is none."""
     try:

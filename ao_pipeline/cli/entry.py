@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from ao_pipeline.cli import doctor, export, holds, operate, past, refused, rows, settings, standing, undo
+from ao_pipeline.cli import doctor, export, holds, operate, past, probe, refused, rows, settings, standing, undo
 from ao_pipeline.cli.session import Session
 from ao_pipeline.errors import AoError, ConfigError, UnknownNameError
 
@@ -26,6 +26,7 @@ SECTIONS: Final[Mapping[str, tuple[click.Command, ...]]] = {
         operate.checks,
         refused.quarantine,
         doctor.doctor,
+        probe.probe,
     ),
     "Read the past": (past.log, past.show, past.diff, rows.blame, rows.asof, export.export),
     "Take changes back": (undo.revert, holds.hold),

@@ -15,13 +15,14 @@ import dagster as dg
 from ao_pipeline import clock
 from ao_pipeline.adapters import processes
 from ao_pipeline.adapters.run_beats import read_beat, remove_beat, subjects
+from ao_pipeline.adapters.run_workers import observe
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.follow_up import is_overtaken
 from ao_pipeline.defs.healing import Healing
 from ao_pipeline.defs.jobs import cycle_request
 from ao_pipeline.defs.live import LIVE
-from ao_pipeline.resilience.run_recovery import Verdict, Worker, is_suspect, judge_waiting, judge_worker
+from ao_pipeline.resilience.run_recovery import Verdict, Worker, judge_waiting, judge_worker
 
 MAX_RUNS: Final = 50
 """Live runs looked at in one evaluation; the queue lets four run at once."""
@@ -29,9 +30,6 @@ MAX_RUNS: Final = 50
 KILL_SECONDS: Final = 5.0
 REPORT_SECONDS: Final = 3.0
 """The code server's turn: it reports the death of a process that it started within a second, and knows the exit code."""
-
-WATCH_SECONDS: Final = 1.0
-"""How long a silent process is watched for computing."""
 
 _GRPC_INFO: Final = ".dagster/grpc_info"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -77,21 +75,7 @@ def worker_of(healing: Healing, run: dg.DagsterRun) -> Worker | None:
         # Without a beat the age is that of the state itself; a process that runs is not silent but has not begun to beat.
         age = healing.sightings.seconds(f"process:{run.run_id}", state.value)
         return Worker(is_here=True, seen=state.value, beat_age=age if state is processes.ProcessState.STOPPED else 0.0)
-    if not beat.is_of_this_host:
-        return Worker(is_here=False, seen="unseen", beat_age=0.0)
-    if not beat.is_of_this_boot:
-        return Worker(is_here=True, seen="gone", beat_age=beat.age_seconds)
-    if not beat.is_of_this_namespace:
-        return Worker(is_here=True, seen="unseen", beat_age=beat.age_seconds)
-    seen = processes.state_of(beat.pid, started=beat.started)
-    worker = Worker(is_here=True, seen=seen.value, beat_age=beat.age_seconds)
-    if not is_suspect(worker):
-        return worker
-    used = processes.cpu_seconds(beat.pid)
-    clock.sleep(WATCH_SECONDS)
-    newest = read_beat(healing.data_path, run.run_id) or beat
-    is_computing = processes.cpu_seconds(beat.pid) > used
-    return Worker(is_here=True, seen=seen.value, beat_age=newest.age_seconds, is_computing=is_computing)
+    return observe(healing.data_path, beat)
 
 
 def _launched_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[int, float] | None:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from ao_pipeline.adapters.processes import is_stopped
 from ao_pipeline.supervisor.output import LogFile, OutputReader
 from ao_pipeline.supervisor.probes import PROBE_SECONDS, Verdict
 from ao_pipeline.supervisor.specs import ProcessSpec
@@ -37,7 +38,8 @@ class Child:
     Invariants:
     1. At most one process runs (`test_a_killed_process_is_started_again`).
     2. A process that fails `patience.failures` probes in a row is ended (`test_a_hung_process_is_started_again`).
-    3. The pause before a restart doubles up to a cap (`test_the_pause_between_restarts_doubles_up_to_a_cap`).
+    3. A process that a signal has stopped is killed (`test_a_stopped_process_is_started_again`).
+    4. The pause before a restart doubles up to a cap (`test_the_pause_between_restarts_doubles_up_to_a_cap`).
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Child:
         self._probe: Future[Verdict] | None = None
         self._probed_at = float("-inf")
         self._failures = 0
+        self._stopped_since: float | None = None
 
     @property
     def pid(self) -> int | None:
@@ -90,13 +93,22 @@ class Child:
         elif self.state is ChildState.ENDING:
             if now >= self._kill_at:
                 self._signal(signal.SIGKILL)
+        elif self._is_stopped_for_long(now):
+            self._end(now, "stopped by a signal", number=signal.SIGKILL)
         else:
             self._judge(now)
+
+    def _is_stopped_for_long(self, now: float) -> bool:
+        if self.pid is None or not is_stopped(self.pid):
+            self._stopped_since = None
+            return False
+        self._stopped_since = now if self._stopped_since is None else self._stopped_since
+        return now - self._stopped_since >= self.spec.patience.stopped
 
     def _start(self, now: float) -> None:
         if self._first_started is None:
             self._first_started = now
-        self._began, self._failures, self._probe = now, 0, None
+        self._began, self._failures, self._probe, self._stopped_since = now, 0, None, None
         self._probed_at = float("-inf")
         try:
             self.process = subprocess.Popen(  # noqa: S603 - the commands are our own.
@@ -165,11 +177,11 @@ class Child:
         seconds = round(now - self._began, 1)
         self._on_event("process.up", {"name": self.spec.name, "pid": self.pid, "seconds": seconds})
 
-    def _end(self, now: float, reason: str) -> None:
+    def _end(self, now: float, reason: str, *, number: signal.Signals = signal.SIGTERM) -> None:
         self.state = ChildState.ENDING
         self._kill_at = now + self.spec.patience.grace
         self._on_event("process.hung", {"name": self.spec.name, "pid": self.pid, "reason": reason})
-        self._signal(signal.SIGTERM)
+        self._signal(number)
 
     def _ended(self, now: float, code: int) -> None:
         pid = self.pid

@@ -6,13 +6,26 @@ import http.client
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+
+from ao_pipeline.adapters.run_beats import ENGINE, read_beat, subjects
+from ao_pipeline.adapters.run_workers import observe
+from ao_pipeline.resilience.run_recovery import judge_worker
 
 PROBE_SECONDS: Final = 3.0
 """Limit of one probe: a process that needs longer for a trivial answer is as good as hung."""
 
+BEAT_LIMIT_SECONDS: Final = 45.0
+"""Oldest beat of an engine that evaluates its sensors: one comes every 10 s, and 15 s apart on a busy machine."""
+
+SENSOR_OFF_SECONDS: Final = 300.0
+"""A beat that is older tells nothing of the daemon: nobody evaluates that sensor."""
+
 HEARTBEAT_LIMIT_SECONDS: Final = 120.0
 """Oldest heartbeat of a living daemon. It beats every 30 s, and on a busy machine late; 60 s would give false alarms."""
+
+MAX_RUNS: Final = 50
 
 _MAX_BODY_BYTES: Final = 1 << 20
 
@@ -65,21 +78,54 @@ def grpc_probe(port: int) -> Probe:
     return probe
 
 
-def heartbeat_probe(host: str, exporter_port: int) -> Probe:
-    """Return a probe of the age of the daemons' heartbeats, which the exporter reads from Dagster's storage.
+def daemon_probe(data_path: Path, host: str, exporter_port: int, *, code: Probe) -> Probe:
+    """Return a probe of the daemon's progress.
 
-    Without an exporter, or while it cannot read them, nothing is known.
+    The sensor `recover` leaves a beat every ten seconds: the daemon asks for it, the code server answers. A beat that has just
+    become too old is a hang, unless the code server or the database is away. When the sensor has not run for long (a person
+    switched it off, the engine is starting), the heartbeats decide that the exporter reads from Dagster's storage.
+
+    Args:
+        data_path: Data folder, with the beats.
+        host, exporter_port: The exporter.
+        code: Probe of the code server.
     """
 
     def probe() -> Verdict:
-        try:
-            _, body = _get(host, exporter_port, "/health", PROBE_SECONDS)
-            age = json.loads(body).get("daemon_heartbeat_age_seconds")
-        except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
-            return Verdict(is_alive=None, detail=f"heartbeats unknown: {type(error).__name__}")
-        if not isinstance(age, int | float):
-            return Verdict(is_alive=None, detail="heartbeats unknown")
-        return Verdict(is_alive=age <= HEARTBEAT_LIMIT_SECONDS, detail=f"oldest heartbeat {age:.0f} s ago")
+        beat = read_beat(data_path, ENGINE)
+        age = float("inf") if beat is None or not beat.is_of_this_host else beat.age_seconds
+        if age <= BEAT_LIMIT_SECONDS:
+            return Verdict(is_alive=True, detail=f"sensors evaluated {age:.0f} s ago")
+        heartbeat = _heartbeat(host, exporter_port)
+        if isinstance(heartbeat, str):
+            return Verdict(is_alive=None, detail=heartbeat)
+        if age <= SENSOR_OFF_SECONDS:
+            if code().is_alive is not True:
+                return Verdict(is_alive=None, detail=f"sensors evaluated {age:.0f} s ago, but the code server is away")
+            return Verdict(is_alive=False, detail=f"sensors evaluated {age:.0f} s ago")
+        return Verdict(is_alive=heartbeat <= HEARTBEAT_LIMIT_SECONDS, detail=f"oldest heartbeat {heartbeat:.0f} s ago")
+
+    return probe
+
+
+def _heartbeat(host: str, exporter_port: int) -> float | str:
+    """Return the age of the oldest heartbeat, or why it is unknown: without an exporter, or while it cannot read."""
+    try:
+        _, body = _get(host, exporter_port, "/health", PROBE_SECONDS)
+        age = json.loads(body).get("daemon_heartbeat_age_seconds")
+    except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+        return f"heartbeats unknown: {type(error).__name__}"
+    return float(age) if isinstance(age, int | float) else "heartbeats unknown"
+
+
+def runs_probe(data_path: Path) -> Probe:
+    """Return a probe of the runs: none may be dead or hung. The engine ends such runs by itself, within half a minute."""
+
+    def probe() -> Verdict:
+        beats = [beat for subject in subjects(data_path) if (beat := read_beat(data_path, subject)) is not None]
+        judged = [(beat.subject, judge_worker(observe(data_path, beat))) for beat in beats[:MAX_RUNS]]
+        bad = [f"run {subject[:8]}: {verdict.reason}" for subject, verdict in judged if verdict is not None]
+        return Verdict(is_alive=not bad, detail="; ".join(bad) or f"{len(judged)} under way")
 
     return probe
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ao_pipeline.settings import Settings
-from ao_pipeline.supervisor.probes import Probe, grpc_probe, heartbeat_probe, http_probe
+from ao_pipeline.supervisor.probes import Probe, daemon_probe, grpc_probe, http_probe
 
 LOCATION_NAME: Final = "ao_pipeline"
 """Name of the code location, the same as in `workspace.yaml`: schedules and sensors keep their state under it."""
@@ -25,15 +25,17 @@ class Patience:
         backoff, backoff_cap: First and longest pause before a restart; it doubles each time.
         healthy_after: Uptime after which the pause starts from `backoff` again.
         grace: Between SIGTERM and SIGKILL.
+        stopped: How long a process may be stopped by a signal; it is killed then, for it would not hear SIGTERM.
     """
 
     ready: float = 120.0
-    probe_every: float = 10.0
+    probe_every: float = 5.0
     failures: int = 3
     backoff: float = 1.0
     backoff_cap: float = 60.0
-    healthy_after: float = 120.0
+    healthy_after: float = 60.0
     grace: float = 10.0
+    stopped: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,14 @@ class ProcessSpec:
     patience: Patience = field(default_factory=Patience)
 
 
+def workspace_path(settings: Settings) -> Path:
+    """Return where the workspace file lies that points the daemon and the UI at our code server."""
+    return settings.data_path / "supervisor" / "workspace.yaml"
+
+
 def write_workspace(settings: Settings) -> Path:
     """Write the workspace file that points the daemon and the UI at our code server; return its path."""
-    path = settings.data_path / "supervisor" / "workspace.yaml"
+    path = workspace_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     server = f"host: 127.0.0.1\n      port: {settings.code_server_port}\n      location_name: {LOCATION_NAME}"
     partial = path.with_suffix(".yaml.partial")
@@ -109,9 +116,11 @@ def engine_specs(settings: Settings, workspace: Path) -> tuple[ProcessSpec, ...]
     daemon = ProcessSpec(
         name="daemon",
         command=(python, "-m", "dagster._daemon", "run", "-w", str(workspace), *dagster_log),
-        probe=heartbeat_probe(host, settings.exporter_port),
-        # After a start the heartbeats of the run before are all there is, for up to half a minute.
-        patience=Patience(probe_every=15.0, failures=6),
+        probe=daemon_probe(
+            settings.data_path, host, settings.exporter_port, code=grpc_probe(settings.code_server_port)
+        ),
+        # The limits of the beats are patience enough: one more look excludes a slip.
+        patience=Patience(failures=2),
     )
     webserver = ProcessSpec(
         name="webserver",
