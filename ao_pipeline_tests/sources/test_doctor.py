@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -11,7 +13,7 @@ from ao_pipeline.adapters.sources.diagnose import Diagnosis, diagnose, sources
 from ao_pipeline.cli import main
 from ao_pipeline.errors import UnknownNameError
 from ao_pipeline.settings import SANDBOX_PATHS, use_settings
-from ao_pipeline_tests.sources.source_engine import Engine
+from ao_pipeline_tests.sources.source_engine import START, Engine
 
 
 def of(found: list[Diagnosis], source: str) -> list[Diagnosis]:
@@ -43,10 +45,18 @@ def test_a_healthy_sandbox_is_good_in_every_question(live: Engine) -> None:
         ("people", "html", {}, "not JSON", "AO_PEOPLE_BASE_URL"),
         ("calendar", "skewed_clock", {"seconds": 900.0}, "ahead", "NTP"),
         ("asana", "foreign", {}, "does not see workspace", "AO_ASANA_BASE_URL"),
+        (
+            "xero",
+            "status",
+            {"status": 429, "headers": {"Retry-After": "66975"}},
+            "asked to wait",
+            "rate limit is used up",
+        ),
+        ("asana", "status", {"status": 429}, "429", "rate limit is used up"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_fix(
-    live: Engine, source: str, kind: str, details: dict[str, float], problem: str, fix: str
+    live: Engine, source: str, kind: str, details: dict[str, Any], problem: str, fix: str
 ) -> None:
     live.box.fault(source, kind, **details)
 
@@ -55,6 +65,35 @@ def test_what_is_wrong_is_named_with_its_fix(
     assert not found[0].is_good
     assert problem in found[0].problem
     assert fix in found[0].fix
+
+
+def test_a_simulated_day_is_no_fault_of_the_clock(still_engine: Engine) -> None:
+    """The sandbox may stand still on any day; the doctor once called for NTP."""
+    still_engine.box.freeze(START)
+
+    with use_settings(still_engine.settings):
+        result = CliRunner().invoke(main, ["doctor", "--json"])
+
+    assert result.exit_code == 0, result.output
+    assert {item["skew_seconds"] for item in json.loads(result.stdout)["sources"]} == {0.0}
+
+
+def test_a_simulated_day_that_goes_on_is_none_either(still_engine: Engine) -> None:
+    still_engine.box.freeze(None)
+    still_engine.box.advance(timedelta(days=3).total_seconds())
+
+    found = diagnose(still_engine.settings, ["drive", "xero"])
+
+    assert all(item.is_good for item in found)
+
+
+def test_a_clock_that_is_wrong_on_a_simulated_day_is_found(still_engine: Engine) -> None:
+    still_engine.box.freeze(START)
+    still_engine.box.fault("chat", "skewed_clock", seconds=-3600.0)
+
+    found = diagnose(still_engine.settings, ["chat"])
+
+    assert "behind" in found[0].problem
 
 
 def test_a_mailbox_that_is_not_delegated_is_named_alone(live: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,14 @@ from ao_pipeline.adapters.sources.exchange import Answer
 from ao_pipeline.adapters.sources.http import SourceClient
 from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.adapters.sources.tokens import GOOGLE_SCOPES
-from ao_pipeline.errors import AoError, AuthError, ConfigError, PermanentError, UnknownNameError
+from ao_pipeline.errors import (
+    AoError,
+    AuthError,
+    BudgetExhaustedError,
+    ConfigError,
+    PermanentError,
+    UnknownNameError,
+)
 from ao_pipeline.settings import PREFIX, Settings, url_variable
 
 MAX_SKEW: Final = timedelta(seconds=60)
@@ -74,7 +82,8 @@ def _examine(settings: Settings, source: str) -> list[Diagnosis]:
     request = CollectionRequest(settings, None, _no_keys, clock.utc_now())
     try:
         with request.open(source) as client:
-            return [_ask(client, source, question) for question in _questions(settings, source)]
+            now = _now_of(client, settings, source)
+            return [_ask(client, source, question, now) for question in _questions(settings, source)]
     except ConfigError as error:
         return [Diagnosis(source, "settings", False, 0, None, str(error), "correct the setting that is named")]
 
@@ -83,7 +92,23 @@ def _no_keys() -> Any:
     raise PermanentError("a diagnosis reads no stored keys")
 
 
-def _ask(client: SourceClient, source: str, question: _Question) -> Diagnosis:
+def _now_of(client: SourceClient, settings: Settings, source: str) -> Callable[[], datetime]:
+    """Return the clock that the source's is held against: this machine's, or the one that the sandbox was given.
+
+    A simulated agency may live on another day, or stand still; that is no fault of its clock.
+    """
+    if not settings.upstream_url(source).startswith(settings.sandbox_url + "/"):
+        return clock.utc_now
+    try:
+        told = json.loads(client.send("GET", f"{settings.sandbox_url}/admin/state", headers={}).body)
+        simulated, is_frozen = datetime.fromisoformat(told["now"]), bool(told["is_frozen"])
+    except (AoError, ValueError, KeyError, TypeError):
+        return clock.utc_now  # Not there, or another server: its answers to the questions say what is wrong.
+    ahead = simulated - clock.utc_now()
+    return lambda: simulated if is_frozen else clock.utc_now() + ahead
+
+
+def _ask(client: SourceClient, source: str, question: _Question, now: Callable[[], datetime]) -> Diagnosis:
     began = clock.monotonic_seconds()
     asked = f"{question.operation} of {question.subject}" if question.subject else question.operation
     answer: Answer | None = None
@@ -93,15 +118,11 @@ def _ask(client: SourceClient, source: str, question: _Question) -> Diagnosis:
     except AoError as error:
         problem, fix = str(error), _fix(source, error)
     duration_ms = int((clock.monotonic_seconds() - began) * 1000)
-    skew = _skew(answer.server_time if answer else None)
+    skew = round((answer.server_time - now()).total_seconds(), 1) if answer and answer.server_time else None
     if not problem and skew is not None and abs(skew) > MAX_SKEW.total_seconds():
         problem = f"its clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
         fix = "synchronise this machine's clock (NTP)"
     return Diagnosis(source, asked, not problem, duration_ms, skew, problem, fix if problem else "")
-
-
-def _skew(server_time: datetime | None) -> float | None:
-    return None if server_time is None else round((server_time - clock.utc_now()).total_seconds(), 1)
 
 
 def _fix(source: str, error: AoError) -> str:
@@ -114,6 +135,8 @@ def _fix(source: str, error: AoError) -> str:
                 f" enable the API in its project, and check {PREFIX}GOOGLE_CREDENTIALS_FILE and the user"
             )
         return f"renew {_CREDENTIALS[source]}"
+    if isinstance(error, BudgetExhaustedError) or error.details.get("status") == 429:
+        return "it is reachable, and its rate limit is used up: wait, or collect less often (docs/sources.md)"
     if isinstance(error, PermanentError):
         return f"another API answers, or an id is wrong: check {url_variable(source)} and the ids in the settings"
     return f"is it reachable from here? check {url_variable(source)}, the network, and the vendor's status page"
