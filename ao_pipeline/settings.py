@@ -103,6 +103,13 @@ class Settings(BaseSettings):
     webhook_url: SecretStr = Field(
         default=SecretStr(""), description="Google Chat webhook of alerts; empty means the sandbox's"
     )
+    alert_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="Chat webhook of alerts to the operator; empty means the same as AO_WEBHOOK_URL",
+    )
+    heartbeat_url: SecretStr = Field(
+        default=SecretStr(""), description="Dead-man's switch that hears of every good cycle; empty means none"
+    )
 
     connect_timeout_seconds: float = Field(default=3.0, gt=0, le=60, description="TCP and TLS set-up of one request")
     read_timeout_seconds: float = Field(
@@ -112,6 +119,8 @@ class Settings(BaseSettings):
     source_budget_seconds: float = Field(
         default=120.0, gt=0, le=3600, description="Total time of one collector in one cycle, waits included"
     )
+
+    step_memory_mib: int = Field(default=1024, ge=0, description="Memory that one step may add, MiB; 0 for no limit")
 
     @field_validator("files_dir", mode="before")
     @classmethod

@@ -27,14 +27,23 @@ class WebhookChannel:
         url: The webhook's URL with key and token. Secret.
         connect_timeout_seconds: For TCP and TLS.
         read_timeout_seconds: Silence after which the answer counts as lost.
+        variable: The setting that holds the URL, for messages.
     """
 
     name: Final = "chat_webhook"
 
-    def __init__(self, url: str, *, connect_timeout_seconds: float = 3.0, read_timeout_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_timeout_seconds: float = 3.0,
+        read_timeout_seconds: float = 10.0,
+        variable: str = "AO_WEBHOOK_URL",
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise PermanentError("the webhook's URL is not http(s)://…; set AO_WEBHOOK_URL")
+            raise PermanentError(f"the webhook's URL is not http(s)://…; set {variable}")
+        self._variable = variable
         self._parts = parts
         self._timeout = (connect_timeout_seconds, read_timeout_seconds)
         self._session = requests.Session()
@@ -84,7 +93,7 @@ class WebhookChannel:
             return
         if status in _RETRYABLE_STATUS or status >= 500:
             raise TransientError(f"the webhook answered {status}", status=status)
-        raise PermanentError(f"the webhook answered {status}; check AO_WEBHOOK_URL and the message", status=status)
+        raise PermanentError(f"the webhook answered {status}; check {self._variable} and the message", status=status)
 
     def _url_for(self, idempotency_key: str) -> str:
         extra = urlencode({"requestId": idempotency_key})
