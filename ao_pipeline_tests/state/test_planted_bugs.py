@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import sqlalchemy as sa
 
 from ao_pipeline.adapters.state import commit as commit_module
 from ao_pipeline.adapters.state import compare as compare_module
+from ao_pipeline.adapters.state import prune as prune_module
 from ao_pipeline.adapters.state import revert as revert_module
-from ao_pipeline.adapters.state.catalog import ASSET_HEAD
+from ao_pipeline.adapters.state import revert_rows as revert_rows_module
+from ao_pipeline.adapters.state.catalog import ASSET_HEAD, ROW_INDEX
 from ao_pipeline.adapters.state.commit import Committer
 from ao_pipeline.adapters.state.model import CommitStep, Intent, Receipt, Writer
 from ao_pipeline.adapters.state.sqlite_io import SqliteIo
@@ -23,12 +25,14 @@ from ao_pipeline.bundles import hashing
 from ao_pipeline.bundles import payload as payloads
 from ao_pipeline.bundles.canonical import canonical_json, conform
 from ao_pipeline.bundles.changes import Change, ChangeSet
+from ao_pipeline.bundles.netting import Inverse, net_undo
 from ao_pipeline.errors import AoError, FencedError
 from ao_pipeline_tests.stress.histories import FIRST, History, MismatchError, commit, intent, open_empty
-from ao_pipeline_tests.stress.run import run_history
+from ao_pipeline_tests.stress.places import quick_folder
+from ao_pipeline_tests.stress.random_histories import run_history
 from ao_pipeline_tests.stress.tables import EVERY_TYPE, row
 
-HISTORIES = 12
+HISTORIES = 8
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -38,6 +42,9 @@ def first_red_check(folder: Path) -> str:
         check_the_fence(folder)
         check_a_fault(folder)
         check_look_alikes(folder)
+        check_a_revert(folder)
+        check_a_conflict(folder)
+        check_pruning(folder)
         for number in range(HISTORIES):
             store = open_empty(f"sqlite:///{folder / f'{number}.db'}", EVERY_TYPE)
             run_history(History(store, EVERY_TYPE), random.Random(number))
@@ -86,6 +93,45 @@ def check_look_alikes(folder: Path) -> None:
         history.commit_full([row(EVERY_TYPE, "a", 1, note=note, tags=tags)], None)
 
 
+def check_a_revert(folder: Path) -> None:
+    """Change one row in every cycle, each with its own cursor, and go back over several of them."""
+    store = open_empty(f"sqlite:///{folder / 'revert.db'}", EVERY_TYPE)
+    history = History(store, EVERY_TYPE)
+    for number in range(4):
+        history.commit_full([row(EVERY_TYPE, "a", 1, amount_minor=number)], {"page": number})
+        history.next_cycle()
+    history.revert(4)
+    history.finish()
+
+
+def check_a_conflict(folder: Path) -> None:
+    """Take a bundle back of which one row changed since, one went since, and one did neither."""
+    store = open_empty(f"sqlite:///{folder / 'conflict.db'}", EVERY_TYPE)
+    history = History(store, EVERY_TYPE)
+    history.commit_full([row(EVERY_TYPE, name, 1, note="old") for name in "abc"], None)
+    history.commit_partial([row(EVERY_TYPE, name, 1, note="new") for name in "abc"], [], None)
+    history.commit_partial([row(EVERY_TYPE, "a", 1, note="newer")], [row(EVERY_TYPE, "b", 1)], None)
+    history.undo_rows(1, None, force=False)
+    history.undo_rows(1, ("name", "a"), force=False)
+    history.finish()
+
+
+def check_pruning(folder: Path) -> None:
+    """Prune a chain in which an old cycle was computed again late, twice."""
+    store = open_empty(f"sqlite:///{folder / 'pruning.db'}", EVERY_TYPE)
+    history = History(store, EVERY_TYPE)
+    for number in range(5):
+        history.commit_full([row(EVERY_TYPE, "a", 1, amount_minor=number), row(EVERY_TYPE, f"b{number}", 1)], None)
+        history.next_cycle()
+    history.prune(4)
+    history.recompute([row(EVERY_TYPE, "again", 1)], 3)
+    history.prune(1)
+    history.commit_full([row(EVERY_TYPE, "last", 1)], None)
+    history.prune(0)
+    history.revert(1)
+    history.finish()
+
+
 def skip_before_images(patch: pytest.MonkeyPatch) -> None:
     """Store the new image of an updated row as its old one."""
     encode = payloads.encode
@@ -117,7 +163,7 @@ def hash_null_as_zero(patch: pytest.MonkeyPatch) -> None:
 
     def words(columns: Any, table: Any) -> Any:
         found, present = words_of(columns, table)
-        found[:, 0] = 0
+        found[:, 0] = (1 << len(columns)) - 1
         found[~present] = 0
         return found, np.ones_like(present)
 
@@ -231,8 +277,76 @@ def cut_payloads(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def overwrite_conflicts(patch: pytest.MonkeyPatch) -> None:
+    """Take rows back that changed since."""
+    patch.setattr(revert_rows_module, "invert_one", lambda spec, changes, _now: _all_of(spec, changes))
+
+
+def _all_of(spec: Any, changes: ChangeSet) -> Inverse:
+    undo = net_undo(spec, [changes])
+    return Inverse(undo, undo.remove.slice(0, 0))
+
+
+def blame_the_bundle_itself(patch: pytest.MonkeyPatch) -> None:
+    """Name the wrong bundle beside a conflict."""
+    conflicts = revert_rows_module._conflicts
+    patch.setattr(
+        revert_rows_module,
+        "_conflicts",
+        lambda connection, spec, bundle, *rest: tuple(
+            replace(conflict, changed_by=bundle) for conflict in conflicts(connection, spec, bundle, *rest)
+        ),
+    )
+
+
+def prune_one_too_many(patch: pytest.MonkeyPatch) -> None:
+    """Take the bundle that stands for the oldest kept cycle as well."""
+    reach = prune_module._reach
+
+    def further(*arguments: Any) -> Any:
+        through, window = reach(*arguments)
+        return through + 1, window
+
+    patch.setattr(prune_module, "_reach", further)
+
+
+def prune_by_number_alone(patch: pytest.MonkeyPatch) -> None:
+    """Forget that old cycles may have been computed again."""
+
+    def reach(connection: Any, spec: Any, keep_from: Any) -> Any:
+        return prune_module.history.bundle_for_cycle(connection, spec.asset, keep_from).seq - 1, keep_from
+
+    patch.setattr(prune_module, "_reach", reach)
+
+
+def prune_in_silence(patch: pytest.MonkeyPatch) -> None:
+    """Leave out of the retention bundle what was taken away."""
+    patch.setattr(prune_module, "PRUNED_THROUGH", "pruned")
+
+
+def forget_the_counters(patch: pytest.MonkeyPatch) -> None:
+    """Let bundles go without keeping what they counted."""
+    patch.setattr(prune_module, "fold_bundles", lambda *_: None)
+
+
+def prune_the_checkpoint(patch: pytest.MonkeyPatch) -> None:
+    """Take the row index of old bundles away, as if it were theirs alone."""
+
+    def cut(connection: sa.Connection, _spec: Any, _head: Any, through: int) -> None:
+        connection.execute(ROW_INDEX.delete().where(ROW_INDEX.c.seq <= through))
+
+    patch.setattr(prune_module, "_compact_index", cut)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder for databases that need not survive anything."""
+    with quick_folder() as made:
+        yield made
+
+
 PLANTED: list[tuple[Plant, set[str]]] = [
-    (skip_before_images, {"before_images", "IntegrityError"}),
+    (skip_before_images, {"before_images", "IntegrityError", "undo_is_exact"}),
     (net_the_wrong_way, {"IntegrityError"}),
     (net_the_wrong_way_unverified, {"rows", "plan_is_exact"}),
     (hash_null_as_zero, {"rows", "counts"}),
@@ -242,21 +356,28 @@ PLANTED: list[tuple[Plant, set[str]]] = [
     (forget_the_cursor_in_reverts, {"cursor"}),
     (ignore_the_fence, {"fence"}),
     (ignore_tombstones, {"rows", "IntegrityError"}),
-    (keep_deleted_rows_in_the_hash, {"state_hash"}),
+    (keep_deleted_rows_in_the_hash, {"state_hash", "IntegrityError"}),
     (record_rows_that_did_not_change, {"counts", "state_hash"}),
     (forget_earlier_attempts, {"retry_finds_its_bundle"}),
     (cut_payloads, {"IntegrityError", "verify"}),
+    (overwrite_conflicts, {"undo_is_exact"}),
+    (blame_the_bundle_itself, {"undo_is_exact"}),
+    (prune_one_too_many, {"prune_is_exact"}),
+    (prune_by_number_alone, {"prune_is_exact"}),
+    (prune_in_silence, {"verify"}),
+    (forget_the_counters, {"counters"}),
+    (prune_the_checkpoint, {"row_index"}),
 ]
 
 
 @pytest.mark.parametrize(("plant", "red"), PLANTED, ids=[plant.__name__ for plant, _ in PLANTED])
 def test_a_planted_bug_turns_a_check_red(
-    plant: Plant, red: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    plant: Plant, red: set[str], monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     plant(monkeypatch)
 
-    assert first_red_check(tmp_path) in red
+    assert first_red_check(folder) in red
 
 
-def test_without_a_bug_every_check_is_green(tmp_path: Path) -> None:
-    assert first_red_check(tmp_path) == ""
+def test_without_a_bug_every_check_is_green(folder: Path) -> None:
+    assert first_red_check(folder) == ""

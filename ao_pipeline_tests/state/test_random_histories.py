@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from ao_pipeline_tests.stress.histories import History, open_empty
+from ao_pipeline_tests.stress.histories import History, open_empty, wipe
+from ao_pipeline_tests.stress.places import quick_folder
 from ao_pipeline_tests.stress.postgres import fresh_database
 from ao_pipeline_tests.stress.tables import CELLS, EVERY_TYPE, Row, key_of
 
@@ -33,6 +31,10 @@ def rows(draw: st.DrawFn) -> Row:
     return {"name": name, "number": number} | cells
 
 
+PICKS = st.integers(0, 30)
+CONDITIONS: st.SearchStrategy[tuple[str, Any] | None] = (
+    st.none() | st.tuples(st.just("name"), st.sampled_from(["a", "b", "ü\n"])) | st.just(("note", None))
+)
 LISTINGS = st.lists(rows(), max_size=6, unique_by=lambda values: key_of(EVERY_TYPE, values))
 
 
@@ -58,9 +60,17 @@ def machine_on(open_history: Callable[[], History]) -> type[RuleBasedStateMachin
         def commit_nothing(self) -> None:
             self.history.commit_nothing()
 
-        @rule()
-        def retry(self) -> None:
-            self.history.retry()
+        @rule(listing=LISTINGS, back=st.integers(0, 3))
+        def recompute(self, listing: list[Row], back: int) -> None:
+            self.history.recompute(listing, back)
+
+        @rule(listing=LISTINGS, missed=st.integers(0, 3))
+        def catch_up(self, listing: list[Row], missed: int) -> None:
+            self.history.catch_up(listing, missed)
+
+        @rule(pick=PICKS)
+        def retry(self, pick: int) -> None:
+            self.history.retry(pick)
 
         @rule()
         def next_cycle(self) -> None:
@@ -70,6 +80,16 @@ def machine_on(open_history: Callable[[], History]) -> type[RuleBasedStateMachin
         @rule(back=st.integers(0, 4))
         def revert(self, back: int) -> None:
             self.history.revert(back)
+
+        @precondition(lambda self: bool(self.history.model.past))
+        @rule(pick=PICKS, where=CONDITIONS, force=st.booleans())
+        def undo_rows(self, pick: int, where: tuple[str, Any] | None, force: bool) -> None:
+            self.history.undo_rows(pick, where, force=force)
+
+        @precondition(lambda self: bool(self.history.model.past))
+        @rule(back=st.integers(-1, 4))
+        def prune(self, back: int) -> None:
+            self.history.prune(back)
 
         def teardown(self) -> None:
             if hasattr(self, "history"):
@@ -85,18 +105,15 @@ def machine_on(open_history: Callable[[], History]) -> type[RuleBasedStateMachin
 def open_history(request: pytest.FixtureRequest) -> Iterator[Callable[[], History]]:
     """A function that opens a history on a store of its own."""
     if request.param == "sqlite":
-        folder = Path(tempfile.mkdtemp())
-        numbers = iter(range(10**6))
-        yield lambda: History(open_empty(f"sqlite:///{folder / f'{next(numbers)}.db'}", EVERY_TYPE), EVERY_TYPE)
-        shutil.rmtree(folder)
+        with quick_folder() as folder:
+            numbers = iter(range(10**6))
+            yield lambda: History(open_empty(f"sqlite:///{folder / f'{next(numbers)}.db'}", EVERY_TYPE), EVERY_TYPE)
         return
     with fresh_database(request.getfixturevalue("postgres_url")) as url:
 
         def on_postgres() -> History:
             store = open_empty(url, EVERY_TYPE)
-            with store.database.write() as connection:
-                for table in (*("ao_asset_head", "ao_bundle", "ao_bundle_payload", "ao_row_index"), EVERY_TYPE.name):
-                    connection.exec_driver_sql(f"DELETE FROM {table}")
+            wipe(store)
             return History(store, EVERY_TYPE)
 
         yield on_postgres
@@ -104,5 +121,5 @@ def open_history(request: pytest.FixtureRequest) -> Iterator[Callable[[], Histor
 
 def test_random_histories_agree_with_the_model(open_history: Callable[[], History]) -> None:
     run_state_machine_as_test(
-        machine_on(open_history), settings=settings(max_examples=25, stateful_step_count=12, deadline=None)
+        machine_on(open_history), settings=settings(max_examples=25, stateful_step_count=14, deadline=None)
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -13,8 +12,6 @@ from ao_pipeline.adapters.state.catalog import ASSET_HEAD, BUNDLE, BUNDLE_PAYLOA
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.adapters.state.verify import PRUNED_THROUGH
 from ao_pipeline.bundles.canonical import conform
-from ao_pipeline.bundles.changes import Change
-from ao_pipeline.bundles.header import BundleKind
 from ao_pipeline_tests.stress.histories import FIRST, commit, intent
 from ao_pipeline_tests.stress.tables import EVERY_TYPE, row
 from ao_pipeline_tests.stress.tamper import KINDS, Tamperer
@@ -60,8 +57,11 @@ def test_a_change_in_any_header_column_is_found(lived: StateStore, name: str) ->
     assert lived.verify(ASSET) == []
 
 
+@pytest.mark.parametrize("is_pruned", [False, True], ids=["whole", "pruned"])
 @pytest.mark.parametrize("kind", sorted(set(KINDS)))
-def test_every_kind_of_damage_is_found(lived: StateStore, kind: str) -> None:
+def test_every_kind_of_damage_is_found(lived: StateStore, kind: str, is_pruned: bool) -> None:
+    if is_pruned:
+        lived.prune(ASSET, keep_from=FIRST.shift(2))
     tampers = tamperer(lived)
 
     for _ in range(15):
@@ -129,25 +129,19 @@ def test_a_lost_chain_and_a_lost_head_are_found(lived: StateStore, table: sa.Tab
     assert lived.verify(ASSET)
 
 
-def prune(store: StateStore, *, through: int, recorded: int) -> None:
-    """Drop old bundles as retention does, and commit the bundle that says so."""
-    pruning = replace(intent(EVERY_TYPE, FIRST.shift(5), "prune"), kind=BundleKind.RETENTION)
-    change = Change(conform(EVERY_TYPE, []), is_full=False, stats={PRUNED_THROUGH: recorded})
-    store.commit(store.begin(pruning), change)
-    with store.database.write() as connection:
-        connection.execute(BUNDLE.delete().where(BUNDLE.c.seq <= through))
-
-
 def test_bundles_that_retention_removed_are_not_missed(lived: StateStore) -> None:
-    prune(lived, through=3, recorded=3)
+    lived.prune(ASSET, keep_from=FIRST.shift(2))
 
     assert lived.verify(ASSET) == []
-    assert json.loads(lived.bundles(asset=ASSET)[0].stats) == {PRUNED_THROUGH: 3}
+    assert json.loads(lived.bundles(asset=ASSET)[0].stats)[PRUNED_THROUGH] == 2
 
 
-@pytest.mark.parametrize(("through", "recorded"), [(4, 3), (2, 3), (1, 0)])
-def test_bundles_that_somebody_else_removed_are_missed(lived: StateStore, through: int, recorded: int) -> None:
-    prune(lived, through=through, recorded=recorded)
+@pytest.mark.parametrize("through", [1, 3, 4, 5])
+def test_bundles_that_nobody_pruned_are_missed(lived: StateStore, through: int) -> None:
+    if through != 1:  # With 1 there is no retention bundle at all.
+        lived.prune(ASSET, keep_from=FIRST.shift(2))
+    with lived.database.write() as connection:
+        connection.execute(BUNDLE.delete().where(BUNDLE.c.seq <= through))
 
     assert any("oldest" in finding.problem for finding in lived.verify(ASSET))
 

@@ -1,40 +1,31 @@
-"""A store under test beside a brute-force model of it, and the steps that drive both.
-
-The model is a dictionary of rows and a list of remembered states. It shares no code with the engine but the row hash,
-which `docs/hash-format.md` and its vectors prove on their own.
-"""
+"""A store under test beside a brute-force model of it, and the steps that drive both."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 
-from ao_pipeline.adapters.state.catalog import ENGINE, ROW_INDEX, managed_tables
+from ao_pipeline.adapters.state import history as recorded
+from ao_pipeline.adapters.state.catalog import ENGINE, managed_tables
 from ao_pipeline.adapters.state.commit import Probe
 from ao_pipeline.adapters.state.database import Database
-from ao_pipeline.adapters.state.index_io import stored_index
-from ao_pipeline.adapters.state.model import Head, Intent, Receipt
+from ao_pipeline.adapters.state.model import Intent, Receipt
+from ao_pipeline.adapters.state.revert_rows import RowReverter
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.bundles.canonical import conform
 from ao_pipeline.bundles.changes import Change, Quarantined
-from ao_pipeline.bundles.hashing import StateHash, row_digests
-from ao_pipeline.bundles.header import BundleKind
+from ao_pipeline.bundles.header import BundleHeader, BundleKind
 from ao_pipeline.bundles.schema import TableSpec
+from ao_pipeline.bundles.where import Condition
 from ao_pipeline.cycle import Cycle
-from ao_pipeline_tests.stress.tables import Row, comparable, key_of
-
-FIRST: Final = Cycle.from_key("2026-11-22-10:00")
-Rows = dict[tuple[Any, ...], Row]
-
-
-class MismatchError(AssertionError):
-    """The store and the model disagree. `check` names the oracle check that failed."""
-
-    def __init__(self, check: str, detail: str) -> None:
-        super().__init__(f"{check}: {detail}")
-        self.check = check
+from ao_pipeline.errors import ConflictError, UnknownNameError
+from ao_pipeline_tests.stress.model import Remembered, changed_counts, changed_keys
+from ao_pipeline_tests.stress.oracle import FIRST as FIRST  # Whoever drives histories needs both.
+from ao_pipeline_tests.stress.oracle import MismatchError as MismatchError
+from ao_pipeline_tests.stress.oracle import Oracle
+from ao_pipeline_tests.stress.tables import Row, key_of
 
 
 def open_empty(url: str, *specs: TableSpec, probe: Probe | None = None) -> StateStore:
@@ -52,6 +43,13 @@ def reopen(database: Database, *specs: TableSpec, probe: Probe | None = None) ->
     return StateStore(database, specs) if probe is None else StateStore(database, specs, probe=probe)
 
 
+def wipe(store: StateStore) -> None:
+    """Empty every table: as good as a new database, without making one."""
+    with store.database.write(is_durable=False) as connection:
+        for name in [*(table.name for table in ENGINE.sorted_tables), *(spec.name for spec in store.specs.values())]:
+            connection.exec_driver_sql(f"DELETE FROM {name}")
+
+
 def intent(spec: TableSpec, cycle: Cycle, name: str, **more: Any) -> Intent:
     """Return an intent for one cycle."""
     return replace(Intent(spec, cycle, cycle, name), **more)
@@ -64,67 +62,21 @@ def commit(
     rows: list[Row],
     *,
     name: str = "run",
+    first: Cycle | None = None,
     is_full: bool = True,
     deleted: list[Row] | None = None,
     cursor: dict[str, Any] | None = None,
     quarantined: tuple[Quarantined, ...] = (),
 ) -> Receipt:
     """Begin and commit one change; deleted rows are named by whole rows, of which only the key counts."""
-    writer = store.begin(intent(spec, cycle, name))
+    writer = store.begin(intent(spec, cycle, name, first_cycle=first or cycle))
     if writer.found is not None:
         return Receipt(writer.found, conform(spec, []), is_replay=True)
     gone = None if deleted is None else conform(spec, deleted)
     return store.commit(writer, Change(conform(spec, rows), is_full, gone, cursor, quarantined))
 
 
-@dataclass(frozen=True)
-class Remembered:
-    """A state as the model remembers it."""
-
-    seq: int
-    cycle: Cycle
-    kind: str
-    rows: Rows
-    cursor: dict[str, Any] | None
-
-
-@dataclass
-class Model:
-    """What the store must look like."""
-
-    spec: TableSpec
-    rows: Rows = field(default_factory=dict)
-    cursor: dict[str, Any] | None = None
-    past: list[Remembered] = field(default_factory=list)
-    intents: set[tuple[str, str]] = field(default_factory=set)
-
-    def full(self, rows: list[Row]) -> None:
-        """Replace everything."""
-        self.rows = {key_of(self.spec, row): row for row in rows}
-
-    def partial(self, rows: list[Row], deleted: list[Row]) -> None:
-        """Replace some, remove some."""
-        for row in deleted:
-            self.rows.pop(key_of(self.spec, row), None)
-        self.rows = self.rows | {key_of(self.spec, row): row for row in rows}
-
-    def remember(self, cycle: Cycle, kind: BundleKind, name: str) -> None:
-        """Note the state that a bundle left behind."""
-        self.past.append(Remembered(len(self.past) + 1, cycle, kind.value, dict(self.rows), self.cursor))
-        self.intents.add((cycle.key, name))
-
-    def state_of(self, cycle: Cycle) -> Remembered | None:
-        """Return the newest computation of the cycle, else of the newest cycle before it."""
-        computed = [past for past in self.past if past.kind == "materialize" and past.cycle <= cycle]
-        return max(computed, key=lambda past: (past.cycle, past.seq), default=None)
-
-    @property
-    def state_hash(self) -> str:
-        """The state hash computed from nothing but the model's rows."""
-        return StateHash.of(row_digests(self.spec, conform(self.spec, list(self.rows.values())))).hex
-
-
-class History:
+class History(Oracle):
     """Drives a store and its model through the same steps and compares them after each.
 
     Raises:
@@ -132,10 +84,7 @@ class History:
     """
 
     def __init__(self, store: StateStore, spec: TableSpec) -> None:
-        self.store = store
-        self.spec = spec
-        self.model = Model(spec)
-        self.cycle = FIRST
+        super().__init__(store, spec)
         self.names = 0
 
     def commit_full(self, rows: list[Row], cursor: dict[str, Any] | None) -> None:
@@ -152,14 +101,24 @@ class History:
         """Commit the listing that is there already."""
         self._commit(list(self.model.rows.values()), None, is_full=True, deleted=[])
 
-    def retry(self) -> None:
+    def recompute(self, rows: list[Row], back: int) -> None:
+        """Compute an earlier cycle again."""
+        self._commit(rows, None, is_full=True, deleted=[], cycle=self.cycle.shift(-back))
+
+    def catch_up(self, rows: list[Row], missed: int) -> None:
+        """Commit one bundle for several cycles."""
+        first = self.cycle.shift(1)
+        self.cycle = first.shift(missed)
+        self._commit(rows, None, is_full=True, deleted=[], first=first)
+
+    def retry(self, pick: int) -> None:
         """Ask again for a bundle that is there: it is found, and nothing is written."""
-        if not self.model.intents:
+        if not self.model.kept:
             return
-        key, name = max(self.model.intents)
-        writer = self.store.begin(intent(self.spec, Cycle.from_key(key), name))
-        if writer.found is None:
-            raise MismatchError("retry_finds_its_bundle", f"{key} {name} has a bundle, but none was found")
+        past = self.model.kept[pick % len(self.model.kept)]
+        writer = self.store.begin(intent(self.spec, past.cycle, past.name))
+        if writer.found is None or writer.found.seq != past.seq:
+            raise MismatchError("retry_finds_its_bundle", f"{past.cycle} {past.name}: found {writer.found}")
         self.compare()
 
     def next_cycle(self) -> None:
@@ -167,105 +126,106 @@ class History:
         self.cycle = self.cycle.shift(1)
 
     def revert(self, back: int) -> None:
-        """Restore the state of an earlier cycle."""
+        """Restore the state of an earlier cycle, or be told that it lies before the undo window."""
         target = self.cycle.shift(-back)
         wanted = self.model.state_of(target)
         if wanted is None:
+            self.expect_refusal(target)
             return
         self.names += 1
         plan = self.store.plan_revert(self.spec, target)
         receipt = self.store.revert(intent(self.spec, target, f"revert:{self.names}"))
-        changed = (plan.rows_inserted, plan.rows_updated, plan.rows_deleted)
-        done = (receipt.header.rows_inserted, receipt.header.rows_updated, receipt.header.rows_deleted)
-        if changed != done:
-            raise MismatchError("plan_is_exact", f"planned {changed}, did {done}")
+        planned = (plan.rows_inserted, plan.rows_updated, plan.rows_deleted)
+        self.expect_counts("plan_is_exact", receipt.header, planned)
         self.model.rows, self.model.cursor = dict(wanted.rows), wanted.cursor
-        self.model.remember(target, BundleKind.REVERT, f"revert:{self.names}")
+        self.model.remember(target, BundleKind.REVERT.value, f"revert:{self.names}")
         self.compare()
 
-    def _commit(self, rows: list[Row], cursor: dict[str, Any] | None, *, is_full: bool, deleted: list[Row]) -> None:
+    def undo_rows(self, pick: int, where: tuple[str, Any] | None, *, force: bool) -> None:
+        """Take rows of one bundle out of the middle back; those that changed since stay, unless forced."""
+        candidates = [past for past in self.model.kept if changed_keys(self.model.before(past), past.rows)]
+        computed = self.model.computed
+        if not candidates or computed is None:
+            return
+        past = candidates[pick % len(candidates)]
+        expected = self.model.undoing(past, lambda row: where is None or holds(row, where), force=force)
+        columns = {column.name: column for column in self.spec.all_columns}
+        conditions = () if where is None else (Condition(columns[where[0]], where[1]),)
+        bundle = self.header(past)
         self.names += 1
+        name = f"undo:{self.names}"
         before = dict(self.model.rows)
-        name = f"run:{self.names}"
-        receipt = commit(
-            self.store,
-            self.spec,
-            self.cycle,
-            rows,
-            name=name,
-            is_full=is_full,
-            deleted=None if is_full else deleted,
-            cursor=cursor,
-        )
+        try:
+            result = RowReverter.of(self.store).apply(
+                intent(self.spec, computed, name), bundle, conditions, force=force
+            )
+        except (UnknownNameError, ConflictError) as error:
+            is_right = isinstance(error, ConflictError if expected.selected else UnknownNameError)
+            nothing_to_do = not changed_keys(before, expected.rows) and (expected.conflicts or not expected.selected)
+            if not (is_right and nothing_to_do):
+                raise MismatchError("undo_is_exact", f"{error}, but {expected} was expected") from error
+            self.compare()
+            return
+        self.expect_undo(result.plan, expected)
+        self.expect_counts("undo_is_exact", result.receipt.header, changed_counts(before, expected.rows))
+        self.model.rows = expected.rows
+        self.model.remember(computed, BundleKind.REVERT.value, name)
+        self.compare()
+
+    def prune(self, back: int) -> None:
+        """Take the bundles away that only cycles before an earlier one need."""
+        keep_from = self.cycle.shift(-back)
+        if self.model.computed is None:
+            return
+        pruned, figures = self.model.prunable(keep_from), self.figures()
+        outcome = self.store.prune(self.spec.asset, keep_from=keep_from)
+        if (outcome.header is not None) != (pruned > self.model.pruned):
+            raise MismatchError("prune_is_exact", f"{outcome} instead of {pruned}, {self.model.pruned} were gone")
+        if outcome.header is not None:
+            if (outcome.plan.through_seq, outcome.plan.bundles) != (pruned, pruned - self.model.pruned):
+                raise MismatchError("prune_is_exact", f"{outcome.plan} instead of {pruned}")
+            self.model.pruned = pruned
+            self.model.remember(self.model.computed, BundleKind.RETENTION.value, outcome.header.intent)
+            figures["bundles", self.spec.asset, BundleKind.RETENTION.value] += 1
+        if {k: v for k, v in self.figures().items() if v} != {k: v for k, v in figures.items() if v}:
+            raise MismatchError("counters", f"{self.figures()} instead of {figures}")
+        self.compare()
+        self.compare_window()
+
+    def header(self, past: Remembered) -> BundleHeader:
+        """Return the stored bundle of a remembered state."""
+        with self.store.database.read() as connection:
+            (found,) = recorded.read_bundles(connection, asset=self.spec.asset, after_seq=past.seq - 1, limit=10_000)[
+                -1:
+            ]
+        return found
+
+    def _commit(
+        self,
+        rows: list[Row],
+        cursor: dict[str, Any] | None,
+        *,
+        is_full: bool,
+        deleted: list[Row],
+        cycle: Cycle | None = None,
+        first: Cycle | None = None,
+    ) -> None:
+        self.names += 1
+        before, name, cycle = dict(self.model.rows), f"run:{self.names}", cycle or self.cycle
+        gone = None if is_full else deleted
+        options: dict[str, Any] = {"is_full": is_full, "deleted": gone, "cursor": cursor, "first": first}
+        receipt = commit(self.store, self.spec, cycle, rows, name=name, **options)
         if is_full:
             self.model.full(rows)
         else:
             self.model.partial(rows, deleted)
         self.model.cursor = self.model.cursor if cursor is None else cursor or None
-        self.model.remember(self.cycle, BundleKind.MATERIALIZE, name)
-        header = receipt.header
-        counts = (header.rows_inserted, header.rows_updated, header.rows_deleted)
-        if counts != changed_counts(before, self.model.rows):
-            raise MismatchError("counts", f"{counts}, the model says {changed_counts(before, self.model.rows)}")
+        self.model.remember(cycle, BundleKind.MATERIALIZE.value, name, first=first)
+        self.expect_counts("counts", receipt.header, changed_counts(before, self.model.rows))
         self.compare()
 
-    def compare(self) -> None:
-        """Compare rows, cursor, head and newest bundle with the model."""
-        stored = {key_of(self.spec, row): comparable(row) for row in self.store.read(self.spec.asset).to_pylist()}
-        expected = {key: comparable(row) for key, row in self.model.rows.items()}
-        if stored != expected:
-            raise MismatchError("rows", f"{stored} instead of {expected}")
-        head = self.store.head(self.spec.asset)
-        if head is None:
-            if self.model.past:
-                raise MismatchError("head", "there is none")
-            return
-        if head.state_hash != self.model.state_hash:
-            raise MismatchError("state_hash", f"{head.state_hash} instead of {self.model.state_hash}")
-        if (head.seq, head.row_count) != (len(self.model.past), len(self.model.rows)):
-            raise MismatchError(
-                "head",
-                f"{head.seq}, {head.row_count} rows; {len(self.model.past)}, {len(self.model.rows)} rows expected",
-            )
-        if self.store.cursor(self.spec.asset) != self.model.cursor:
-            raise MismatchError("cursor", f"{self.store.cursor(self.spec.asset)} instead of {self.model.cursor}")
 
-        self._compare_index(head)
-
-    def _compare_index(self, head: Head) -> None:
-        """A row index that is stored must be of use: the engine would rebuild it in silence, at the price of a full read."""
-        with self.store.database.read() as connection:
-            stored = connection.execute(
-                sa.select(sa.func.count()).where(ROW_INDEX.c.asset == self.spec.asset)
-            ).scalar_one()
-            if stored and stored_index(connection, self.spec, head) is None:
-                raise MismatchError("row_index", f"{stored} parts do not add up to the head")
-
-    def finish(self) -> None:
-        """Verify the whole chain, and replay it from its payloads: every remembered state must come out."""
-        findings = self.store.verify(self.spec.asset)
-        if findings:
-            raise MismatchError("verify", str(findings))
-        replayed: Rows = {}
-        bundles = self.store.bundles(asset=self.spec.asset, limit=10_000)[::-1]
-        for header, past in zip(bundles, self.model.past, strict=True):
-            changes = self.store.changes(header)
-            for row in [*changes.deleted.table.to_pylist(), *changes.updated_before.table.to_pylist()]:
-                old = replayed.pop(key_of(self.spec, row), None)
-                if old is None or comparable(old) != comparable(row):
-                    raise MismatchError("before_images", f"bundle {header.seq} holds {row}, the table held {old}")
-            for row in [*changes.inserted.table.to_pylist(), *changes.updated_after.table.to_pylist()]:
-                replayed[key_of(self.spec, row)] = row
-            if {k: comparable(v) for k, v in replayed.items()} != {k: comparable(v) for k, v in past.rows.items()}:
-                raise MismatchError("replay", f"bundle {header.seq} does not lead to its state")
-
-
-def changed_counts(before: Rows, after: Rows) -> tuple[int, int, int]:
-    """Return how many rows came, changed and went, by brute force."""
-    updated = sum(comparable(before[key]) != comparable(after[key]) for key in before.keys() & after.keys())
-    return len(after.keys() - before.keys()), updated, len(before.keys() - after.keys())
-
-
-def renamed(spec: TableSpec, **changes: Any) -> TableSpec:
-    """Return a spec of the same asset with other columns, as a migration leaves it."""
-    return replace(spec, **changes)
+def holds(row: Row, where: tuple[str, Any]) -> bool:
+    """Tell whether a row has this value in this column; None stands for NULL and for an empty text."""
+    column, value = where
+    return row[column] in (None, "") if value is None else row[column] == value

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -21,53 +21,14 @@ from typing import Any, Final
 from ao_pipeline_tests.stress.histories import FIRST, History, MismatchError, commit, intent, open_empty
 from ao_pipeline_tests.stress.kills import Killer
 from ao_pipeline_tests.stress.postgres import fresh_database, postgres_server
-from ao_pipeline_tests.stress.tables import EVERY_TYPE, Row, row
+from ao_pipeline_tests.stress.random_histories import random_rows, run_history
+from ao_pipeline_tests.stress.tables import EVERY_TYPE, row
 from ao_pipeline_tests.stress.tamper import Tamperer
 from ao_pipeline_tests.stress.writers import run_writers
 
 REPORT: Final = Path("build/stress/report.json")
-STEPS_PER_HISTORY: Final = 10
 POSTGRES_SHARE: Final = 4
 """One history in this many runs on PostgreSQL, where each costs more."""
-
-NOTES: Final = ["", "x", None, "مرحبا", '"\\.\n', "\ufeff"]
-RATIOS: Final = [None, 0.0, -0.0, float("nan"), float("inf"), 0.1]
-
-
-def random_rows(draw: random.Random) -> list[Row]:
-    """Return up to six rows over few keys."""
-    numbers = draw.sample(range(8), draw.randrange(7))
-    return [
-        row(
-            EVERY_TYPE,
-            f"k{n % 3}",
-            n,
-            note=draw.choice(NOTES),
-            ratio=draw.choice(RATIOS),
-            amount_minor=draw.choice([None, 0, -(2**63)]),
-        )
-        for n in numbers
-    ]
-
-
-def run_history(history: History, draw: random.Random) -> None:
-    """Drive one random history."""
-    cursors = [None, {}, {"page": 1}, {"page": 2}]
-    for _ in range(STEPS_PER_HISTORY):
-        step: Callable[[], None] = draw.choice(
-            [
-                lambda: history.commit_full(random_rows(draw), draw.choice(cursors)),
-                lambda: history.commit_partial(random_rows(draw), random_rows(draw), draw.choice(cursors)),
-                lambda: history.commit_partial(random_rows(draw), random_rows(draw), draw.choice(cursors)),
-                history.commit_nothing,
-                history.retry,
-                history.next_cycle,
-                lambda: history.revert(draw.randrange(4)),
-                lambda: history.revert(draw.randrange(4)),
-            ]
-        )
-        step()
-    history.finish()
 
 
 def run_histories(count: int, seed: int, sqlite: Path, postgres: str) -> tuple[int, list[str]]:

@@ -20,6 +20,7 @@ from ao_pipeline.adapters.state.failures import FailureLog
 from ao_pipeline.adapters.state.incidents import IncidentLog
 from ao_pipeline.adapters.state.model import CommitStep, Head, Intent, Receipt, RevertPlan, Writer
 from ao_pipeline.adapters.state.postgres_io import PostgresIo
+from ao_pipeline.adapters.state.prune import Pruned, Pruner
 from ao_pipeline.adapters.state.revert import Reverter
 from ao_pipeline.adapters.state.sqlite_io import SqliteIo
 from ao_pipeline.adapters.state.tables_io import TablesIo
@@ -52,10 +53,10 @@ class StateStore:
         self._committer = Committer(database, self.tables, probe)
         self._reverter = Reverter(database, self.tables, self._committer)
         self.cycles = CycleLog(database)
-
         self.failures = FailureLog(database)
         self.breakers = Breakers(database)
         self.incidents = IncidentLog(database)
+
     def spec(self, name: str) -> TableSpec:
         """Return the spec of an asset key or table name.
 
@@ -82,6 +83,10 @@ class StateStore:
     def revert(self, intent: Intent) -> Receipt:
         """See `Reverter.restore`."""
         return self._reverter.restore(intent)
+
+    def prune(self, asset: str, *, keep_from: Cycle, actor: str = "engine", reason: str = "") -> Pruned:
+        """See `Pruner.prune`."""
+        return Pruner(self.database).prune(self.spec(asset), keep_from=keep_from, actor=actor, reason=reason)
 
     def read(self, name: str) -> pa.Table:
         """Return every row of a managed table, in no particular order."""

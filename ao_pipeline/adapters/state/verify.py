@@ -114,7 +114,7 @@ def verify_chain(connection: sa.Connection, spec: TableSpec) -> tuple[list[Findi
     if oldest is not None and oldest.seq != pruned + 1:
         problem = f"bundle {oldest.seq} is the oldest, but retention took away only those up to {pruned}"
         findings.append(Finding(spec.asset, oldest.bundle_id, problem))
-    findings.extend(_check_end(spec.asset, head, previous, computed=computed, pruned=pruned))
+    findings.extend(_check_end(spec.asset, head, previous, computed=computed))
     return findings, head
 
 
@@ -153,9 +153,7 @@ def _pruned_through(header: BundleHeader) -> int:
     return int(json.loads(header.stats).get(PRUNED_THROUGH, 0))
 
 
-def _check_end(
-    asset: str, head: Head | None, last: BundleHeader | None, *, computed: str, pruned: int
-) -> list[Finding]:
+def _check_end(asset: str, head: Head | None, last: BundleHeader | None, *, computed: str) -> list[Finding]:
     if head is None:
         return [] if last is None else [Finding(asset, last.bundle_id, "there are bundles but no head")]
     if last is None:
@@ -171,9 +169,8 @@ def _check_end(
                 f"the head names bundle {head.seq}, the last stored one is {last.seq}, or they disagree",
             )
         )
-    # Retention may have removed the bundle of the highest cycle: then a head beyond every kept bundle is no finding.
-    is_behind = head.computed_cycle < computed or (head.computed_cycle > computed and not pruned)
-    if is_behind or not _is_cycle(head.computed_cycle):
+    # Pruning never takes the bundle of the highest cycle, so the two always agree.
+    if head.computed_cycle != computed or not _is_cycle(head.computed_cycle):
         findings.append(
             Finding(
                 asset,
