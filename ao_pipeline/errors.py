@@ -6,7 +6,7 @@ A message names the thing, the culprit and the fix, and never holds a secret or 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 
 class AoError(Exception):
@@ -63,3 +63,14 @@ class FencedError(PermanentError):
 
 class IntegrityError(PermanentError):
     """A recomputed hash differs from the recorded one. Nothing was committed."""
+
+
+def category_of(error: BaseException) -> Literal["transient", "permanent", "bug"]:
+    """Return what an exception says about the next try: it may work, it cannot, or nobody expected this one.
+
+    Only transient errors and bugs feed a circuit breaker. Expired cursors, refused credentials, foreign shapes and wrong
+    settings do not: leaving an upstream alone heals none of them.
+    """
+    if isinstance(error, TransientError):
+        return "transient"
+    return "permanent" if isinstance(error, AoError) else "bug"
