@@ -23,6 +23,11 @@ def monotonic_seconds() -> float:
     return time.monotonic()
 
 
+def cpu_seconds() -> float:
+    """Return the computing time that this process has used, all threads together."""
+    return time.process_time()
+
+
 def sleep(seconds: float) -> None:
     """Block for `seconds`; negative values return at once."""
     if seconds > 0:

@@ -29,6 +29,22 @@ class BudgetExhaustedError(TransientError):
     """An upstream asked to wait longer than the run may. Stop politely and keep what is complete."""
 
 
+class StepLimitError(TransientError):
+    """A step went over what one step may use. It alone fails, is not tried again in this run, and is due in the next cycle."""
+
+
+class ResourceLimitError(StepLimitError):
+    """A step needed more memory than it may have. What it held was given back; nothing of it was written."""
+
+
+class StepTimeoutError(StepLimitError):
+    """A step took longer than it may, or its run had no time left for it. Nothing of it was written."""
+
+
+class StepStalledError(StepLimitError):
+    """A step made no progress: no answer, no page, no commit and no computing. Nothing of it was written."""
+
+
 class CursorExpiredError(AoError):
     """The upstream forgot our cursor. Normal: answered by a full listing in a new generation, feeds no breaker."""
 

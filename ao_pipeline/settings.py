@@ -122,6 +122,14 @@ class Settings(BaseSettings):
 
     step_memory_mib: int = Field(default=1024, ge=0, description="Memory that one step may add, MiB; 0 for no limit")
 
+    sweep_hours: int = Field(
+        default=6,
+        ge=1,
+        le=24,
+        description="How long a change may stay unseen that an upstream shows only where it happened: every Asana project,"
+        " every silent chat space and its members are asked once in as many hours. More asks less",
+    )
+
     @field_validator("files_dir", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:

@@ -4,8 +4,9 @@ An asset module only says what it reads and which rule it calls; everything that
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
@@ -21,6 +22,7 @@ from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.cycle import CYCLE_MINUTES, Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.failures import STEP_RETRY, mapped_failures
+from ao_pipeline.defs.limits import step_limits
 from ao_pipeline.defs.metadata import column_schema, materialization, materialize_result
 from ao_pipeline.defs.partitions import CYCLES, cycles_of, one_run_for_a_range
 from ao_pipeline.defs.resources import StateResource
@@ -45,6 +47,8 @@ class Work:
     run_id: str
     reads: tuple[TableSpec, ...]
     facts: Facts = field(default_factory=dict)
+    remaining_seconds: Callable[[], float] = field(default=lambda: math.inf)
+    """Time until the step is interrupted: for a rule with many waits, which can stop between two of them."""
 
     @property
     def now(self) -> datetime:
@@ -149,8 +153,19 @@ def _body(recipe: _Recipe, rule: Rule) -> Callable[..., Any]:
 
     def materialize(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows the bare class only
         first, last = cycles_of(context)
-        work = Work(state.store, state.settings, recipe.spec, first, last, root_run_id(context), recipe.reads)
-        with mapped_failures():
+        abort, spec = state.store.database.abort, recipe.spec
+        with mapped_failures(context, state.store), step_limits(context, spec.asset, state.settings, abort=abort) as bounds:
+            run_id, reads = root_run_id(context), recipe.reads
+            work = Work(
+                state.store,
+                bounds.settings,
+                spec,
+                first,
+                last,
+                run_id,
+                reads,
+                remaining_seconds=bounds.remaining_seconds,
+            )
             return materialize_result(_materialize(context, work, recipe, rule))
 
     return materialize
@@ -208,7 +223,7 @@ def _restore(context: dg.AssetExecutionContext, work: Work) -> Receipt:
 
 def _compute(context: dg.AssetExecutionContext, work: Work, recipe: _Recipe, rule: Rule) -> Receipt:
     facts = {} if recipe.facts is None else recipe.facts(work)
-    work = Work(work.store, work.settings, work.spec, work.first_cycle, work.cycle, work.run_id, work.reads, facts)
+    work = replace(work, facts=facts)
     inputs = _fingerprint(work, recipe)
     if recipe.prepare is not None:
 

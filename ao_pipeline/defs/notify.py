@@ -57,6 +57,9 @@ def notify_deliveries(work: Work) -> Change:
         read_timeout_seconds=settings.read_timeout_seconds,
     ) as channel:
         for row in due:
+            if work.remaining_seconds() < settings.connect_timeout_seconds + settings.read_timeout_seconds:
+                counts["left"] = len(due) - counts["sent"] - counts["failed"]  # The next cycle sends them.
+                break
             try:
                 channel.send(row["idempotency_key"], row["title"], row["body"])
             except AoError as error:

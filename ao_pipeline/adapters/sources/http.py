@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
@@ -20,17 +19,17 @@ from ao_pipeline import clock
 from ao_pipeline.adapters.sources.classify import classify, http_date
 from ao_pipeline.adapters.sources.exchange import Answer, Counters, Params, RawAnswer, TokenProvider
 from ao_pipeline.adapters.sources.limits import RATE_LIMITS, Budget, RateLimiter
+from ao_pipeline.adapters.sources.threads import Threads
 from ao_pipeline.errors import (
     AoError,
     BudgetExhaustedError,
     ContractError,
     PermanentError,
+    StepLimitError,
     TransientError,
 )
+from ao_pipeline.resilience.progress import beat
 from ao_pipeline.settings import Settings, url_variable
-
-THREADS: Final = 4
-"""Parallel requests of one collector. Xero allows five at once; more than four gained nothing on two cores."""
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 """Longest accepted answer; the largest page that is asked for is some megabytes."""
@@ -77,7 +76,7 @@ class SourceClient:
         self._lock = threading.Lock()
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads = Threads(f"collect-{source}")
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
 
     def __enter__(self) -> Self:
@@ -87,7 +86,8 @@ class SourceClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            # A step that must end does not wait for those that made it late: they end with their own time-out.
+            self._pool.shutdown(wait=not isinstance(error, StepLimitError), cancel_futures=True)
         for session in self._sessions:
             session.close()
 
@@ -141,27 +141,16 @@ class SourceClient:
         raise PermanentError(f"{operation}: no attempt was made; AO_CALL_ATTEMPTS must be at least 1")
 
     def each(self, call: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """Return `call(item)` for each item, in order, on `THREADS` threads.
+        """Return `call(item)` for each item, in order; see `Threads.each`."""
+        return self._threads.each(call, items)
 
-        Raises:
-            AoError: The first failure; what had not started is cancelled.
-        """
-        work = list(items)
-        if len(work) < 2:
-            return [call(item) for item in work]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"collect-{self.source}")
-        futures = [self._pool.submit(call, item) for item in work]
-        done, pending = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in pending:
-            future.cancel()
-        for future in futures:
-            if future in done and (error := future.exception()) is not None:
-                raise error
-        return [future.result() for future in futures]
+    def in_turn(self, call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield `call(item)` for each item, in order and few at a time; see `Threads.in_turn`."""
+        return self._threads.in_turn(call, items)
 
     def count_page(self) -> None:
         """Count one listing page."""
+        beat()
         self._count(pages=1)
 
     def _attempt(
@@ -230,6 +219,7 @@ class SourceClient:
         size = 0
         # Piece by piece as it arrives: a server that drips bytes resets the read time-out but not the budget.
         while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+            beat()
             chunks.append(chunk)
             size += len(chunk)
             if size > MAX_BODY_BYTES:

@@ -10,6 +10,7 @@ from typing import Final
 from ao_pipeline import clock
 from ao_pipeline.adapters.sources.buckets import Bucket, RateLimit, bucket_path
 from ao_pipeline.errors import BudgetExhaustedError
+from ao_pipeline.resilience.progress import beat
 
 RATE_LIMITS: Final[Mapping[str, RateLimit]] = {
     "asana": RateLimit(1_500),
@@ -77,6 +78,7 @@ class Budget:
                 operation=operation,
                 wait_seconds=seconds,
             )
+        beat(wait_seconds=seconds)
         self._sleep(seconds)
 
 

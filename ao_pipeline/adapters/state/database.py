@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +38,9 @@ class Database:
         except (SQLAlchemyError, ValueError) as error:
             raise ConfigError(f"AO_STATE_URL cannot be used: {type(error).__name__}") from error
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._in_use: dict[int, Any] = {}
+        event.listen(self.engine, "checkout", self._note_checkout)
+        event.listen(self.engine, "checkin", self._note_checkin)
 
     @contextmanager
     def write(self, *, is_durable: bool = True) -> Iterator[sa.Connection]:
@@ -67,9 +72,25 @@ class Database:
             with connection.begin():
                 yield connection
 
+    def abort(self) -> None:
+        """Break every connection in use, from another thread: whoever waits for the database gets an error at once."""
+        for connection in list(self._in_use.values()):
+            with suppress(Exception):  # It may be closed meanwhile, which is as good.
+                if self.is_sqlite:
+                    connection.interrupt()
+                else:
+                    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+                        wire.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+    def _note_checkout(self, connection: Any, _record: Any, _proxy: Any) -> None:
+        self._in_use[id(connection)] = connection
+
+    def _note_checkin(self, connection: Any, _record: Any) -> None:
+        self._in_use.pop(id(connection), None)
 
 
 def _create(url: str) -> sa.Engine:
