@@ -12,6 +12,7 @@ from ao_pipeline.defs import tags
 from ao_pipeline.defs.blocking import GATE_CHECK
 from ao_pipeline.defs.jobs import CYCLE_LANE
 from ao_pipeline.defs.resources import opened_store
+from ao_pipeline.resilience.breaker_state import Phase
 
 ENGINE: Final = "engine"
 """Actor of what no human asked for."""
@@ -52,6 +53,8 @@ def revert_requests(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg
                 continue  # The check failed over a state that this run did not write.
             good = last_good(history, refused)
             reason = f"check {check} failed in run {run.run_id[:8]}"
+            # Without an end: its hold's release closes it again.
+            store.breakers.force(asset, Phase.OPEN, reason=reason, actor=ENGINE, until_us=None)
             if good is None:
                 store.hold(asset, reason=f"{reason}; there is no earlier state to return to", actor=ENGINE)
                 continue

@@ -11,7 +11,7 @@ from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.auto_revert import revert_requests
 from ao_pipeline.defs.gated import without_gated
-from ao_pipeline.defs.jobs import cycle_job, cycle_request, in_cycle_checks
+from ao_pipeline.defs.jobs import cycle_job, run_request
 from ao_pipeline.defs.operations import close_cycle, root_runs
 from ao_pipeline.defs.resources import opened_store
 from ao_pipeline.settings import current_settings
@@ -46,21 +46,20 @@ def follow_up(context: dg.RunFailureSensorContext) -> list[dg.RunRequest] | dg.S
         return reverts or dg.SkipReason(f"a newer cycle is computed; cycle {last} is {_close(run, first, last)}")
     if not skipped:
         return reverts or dg.SkipReason(f"nothing was left out; cycle {last} is {_close(run, first, last)}")
-    request = cycle_request(
-        first,
-        last,
-        purpose="follow-up",
-        run_key=f"follow-up:{run.root_run_id or run.run_id}",
-        reason=f"left out by run {run.run_id[:8]}",
-    )
+    root = run.root_run_id or run.run_id
     return [
         *reverts,
-        dg.RunRequest(
-            run_key=request.run_key,
-            partition_key=request.partition_key,
-            asset_selection=skipped,
-            asset_check_keys=in_cycle_checks(skipped),
-            tags={**request.tags, tags.FOLLOWS: run.root_run_id or run.run_id, "dagster/priority": "5"},
+        run_request(
+            first,
+            last,
+            skipped,
+            run_key=f"follow-up:{root}",
+            run_tags={
+                tags.PURPOSE: "follow-up",
+                tags.REASON: f"left out by run {run.run_id[:8]}",
+                tags.FOLLOWS: root,
+                "dagster/priority": "5",
+            },
         ),
     ]
 

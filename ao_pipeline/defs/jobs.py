@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import dagster as dg
@@ -11,6 +12,7 @@ from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.cycle import CYCLE_CRON, Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.blocking import BLOCKING_CHECKS, IN_CYCLE_CHECKS
+from ao_pipeline.defs.breakers import admit
 from ao_pipeline.defs.operations import due_assets, state_cycles
 from ao_pipeline.resilience.catch_up import MAX_CYCLES
 from ao_pipeline.settings import current_settings
@@ -31,23 +33,41 @@ cycle_job: Final = dg.define_asset_job(
 
 
 def cycle_request(first: Cycle, last: Cycle, *, purpose: str, run_key: str | None, reason: str = "") -> dg.RunRequest:
-    """Return the request of one run over the cycles `first` to `last`: everything due in them, holds left out."""
+    """Return the request of one run over the cycles `first` to `last`: everything due in them, as far as holds and breakers let it.
+
+    A probe's token is taken here: of the processes that ask for a cycle at the same time, one gets it.
+    """
     store = open_store(current_settings())
     try:
         holds = store.holds()
-        due = due_assets(first, last, state_cycles(store))
+        due = [asset for asset in due_assets(first, last, state_cycles(store)) if asset not in holds]
+        admission = admit(store, due, cycle=last, holder=run_key or f"{purpose}:{last}:{secrets.token_hex(4)}")
     finally:
         store.close()
-    selection = [dg.AssetKey(asset.split("/")) for asset in due if asset not in holds]
-    run_tags = {tags.PURPOSE: purpose, tags.CYCLE: last.key, **CYCLE_LANE} | ({tags.REASON: reason} if reason else {})
+    barriers = ", ".join(sorted(set(admission.left_out.values())))
+    extra = {tags.BREAKERS: barriers, tags.PROBES: ", ".join(admission.probes)}
+    return run_request(
+        first,
+        last,
+        [*(dg.AssetKey(asset.split("/")) for asset in admission.assets), dg.AssetKey(["ops", "cycle_report"])],
+        run_key=run_key,
+        run_tags={tags.PURPOSE: purpose, tags.REASON: reason, **extra},
+    )
+
+
+def run_request(
+    first: Cycle, last: Cycle, assets: Sequence[dg.AssetKey], *, run_key: str | None, run_tags: Mapping[str, str]
+) -> dg.RunRequest:
+    """Return the request of one run of these assets over a range of cycles; empty tags are left out."""
+    all_tags = {name: value for name, value in run_tags.items() if value} | {tags.CYCLE: last.key, **CYCLE_LANE}
     if first != last:
-        run_tags |= {"dagster/asset_partition_range_start": first.key, "dagster/asset_partition_range_end": last.key}
+        all_tags |= {"dagster/asset_partition_range_start": first.key, "dagster/asset_partition_range_end": last.key}
     return dg.RunRequest(
         run_key=run_key,
         partition_key=last.key if first == last else None,
-        asset_selection=[*selection, dg.AssetKey(["ops", "cycle_report"])],
-        asset_check_keys=in_cycle_checks(selection),
-        tags=run_tags,
+        asset_selection=list(assets),
+        asset_check_keys=in_cycle_checks(assets),
+        tags=all_tags,
     )
 
 

@@ -15,12 +15,14 @@ from ao_pipeline.bundles.header import BundleHeader, BundleKind
 from ao_pipeline.collect.cadence import CADENCE
 from ao_pipeline.cycle import Cycle, cycles_between
 from ao_pipeline.defs import tags
+from ao_pipeline.defs.breakers import feed, left_out_of
 from ao_pipeline.defs.failures import STEP_RETRY, mapped_failures
 from ao_pipeline.defs.managed import OWNER, freshness
 from ao_pipeline.defs.partitions import CYCLES, cycles_of, one_run_for_a_range
 from ao_pipeline.defs.resources import StateResource
 from ao_pipeline.notify.tables import NOTIFY_DELIVERIES
 from ao_pipeline.observability.logs import cycle_complete_fields
+from ao_pipeline.resilience.breaker_state import Phase
 from ao_pipeline.resilience.outcome import Outcome, Written, judge_cycle
 from ao_pipeline.resilience.staleness import staleness
 from ao_pipeline.settings import Settings
@@ -68,13 +70,15 @@ def close_cycle(
 ) -> dict[str, Any]:
     """Judge the cycle by what its runs wrote, close its record, write its one log line, and return the report."""
     written: dict[str, Written] = {}
-    for header in bundles_of(store, last, runs):
+    headers = bundles_of(store, last, runs)
+    for header in headers:
         seen = written.get(header.asset)
         changed = header.rows_changed + (seen.rows_changed if seen else 0)
         duration = header.duration_ms + (seen.duration_ms if seen else 0)
         rows = seen.row_count if seen else header.row_count_after
         written[header.asset] = Written(header.asset, changed, rows, duration)
-    holds = store.holds()
+    holds, before = store.holds(), store.breakers.all()
+    told = feed(store, last, runs=runs, headers=headers)
     outcome = judge_cycle(
         (asset for asset in due_assets(first, last, state_cycles(store)) if asset not in holds),
         written,
@@ -82,6 +86,7 @@ def close_cycle(
         stale=[*_stale_sections(store), *holds],
     )
     report = _report(store, outcome, first=first, last=last, holds=sorted(holds))
+    report["left_out"] = left_out_of(outcome.missing, told, before)
     store.cycles.close(last, status=outcome.status.value, report=report, run_id=run_id)
     record = store.cycles.get(last)
     if record is not None:
@@ -107,6 +112,7 @@ def _report(store: StateStore, outcome: Outcome, *, first: Cycle, last: Cycle, h
         "missing": list(outcome.missing),
         "stale": _stale_sections(store),
         "holds": holds,
+        "breakers": {item.name: item.state.value for item in store.breakers.all() if item.state is not Phase.CLOSED},
         "rows_changed": outcome.rows_changed,
     }
 
@@ -130,7 +136,7 @@ with one_run_for_a_range() as range_policy:
     def ops_cycle_report(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult[None]:
         """The cycle's record: its status as a function of what was written, what is missing, and time by stage."""
         first, last = cycles_of(context)
-        with mapped_failures():
+        with mapped_failures(context, state.store):
             report = close_cycle(
                 state.store,
                 state.settings,
@@ -146,6 +152,8 @@ with one_run_for_a_range() as range_policy:
                 "ao/rows_changed": report["rows_changed"],
                 "ao/missing": ", ".join(report["missing"]) or "none",
                 "ao/stale": ", ".join(report["stale"]) or "none",
+                "ao/left_out": ", ".join(report["left_out"]) or "none",
+                "ao/breakers": ", ".join(f"{name} {state}" for name, state in report["breakers"].items()) or "none",
                 "ao/stages": dg.MetadataValue.json(report["stages"]),
             }
         )

@@ -23,3 +23,9 @@ CYCLE: Final = "ao/cycle"
 
 RETRIES_REQUESTED: Final = "ao/retries_requested"
 """How often a failed run's lost retry was asked for again."""
+
+BREAKERS: Final = "ao/breakers"
+"""Circuit breakers that kept something out of the run, if any."""
+
+PROBES: Final = "ao/probes"
+"""Assets that the run tries although a circuit breaker is not closed, if any."""

@@ -142,6 +142,8 @@ def _after_other(
         case EventKind.CLOCK_WENT_BACK:
             return base if event.at_us < before.at_us else None
         case EventKind.FORCED_OPEN:
+            if (base.forced, base.forced_until_us, base.reason) == ("open", event.until_us, event.reason):
+                return None
             opened = _opened(base, policy.first_spacing_seconds, event.reason, policy)
             return replace(opened, forced="open", forced_until_us=event.until_us, next_probe_at_us=event.until_us)
         case EventKind.FORCED_CLOSED:

@@ -47,11 +47,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Call:
-    """One job that wrote its bundle. `requests` counts what it asked its upstream for; None when it has no upstream."""
+    """One job that wrote its bundle. A job that had nothing to ask came through without having reached its upstream."""
 
     asset: str
     duration_ms: int
-    requests: int | None = None
+    reached_upstream: bool = True
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def judge_sources(jobs: Mapping[str, Outcome], calls: Iterable[Call], sources: M
         calls: Says which of them really asked their upstream.
         sources: The upstream of each asset that has one.
     """
-    silent = {call.asset for call in calls if not call.requests}
+    silent = {call.asset for call in calls if not call.reached_upstream}
     by_source: dict[str, list[Outcome]] = {}
     for asset, outcome in sorted(jobs.items()):
         if asset in sources:

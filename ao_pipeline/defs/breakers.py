@@ -1,0 +1,140 @@
+"""Circuit breakers between cycles: whom a cycle leaves out, what a cycle tells them, and how Dagster's timeline shows it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ao_pipeline import clock
+from ao_pipeline.adapters.state.breakers import RecordedEvent
+from ao_pipeline.adapters.state.store import StateStore
+from ao_pipeline.bundles.header import BundleHeader
+from ao_pipeline.collect.cadence import CADENCE
+from ao_pipeline.collect.tables import RAW_TABLES
+from ao_pipeline.cycle import Cycle
+from ao_pipeline.defs.collect import FOLLOWS
+from ao_pipeline.defs.origin import source_of_asset
+from ao_pipeline.resilience.breaker import ask, fold
+from ao_pipeline.resilience.breaker_state import BreakerEvent, BreakerState, EventKind, Phase
+from ao_pipeline.resilience.evidence import SOURCE_PREFIX, Call, Outcome, judge_jobs, judge_sources
+
+SOURCES: Final[Mapping[str, str]] = {spec.asset: source_of_asset(spec.asset) for spec in RAW_TABLES}
+"""The upstream of each raw asset."""
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What a cycle may run: `left_out` names the breaker that keeps each other asset out, `probes` those that are being tried."""
+
+    assets: tuple[str, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    probes: tuple[str, ...] = ()
+
+
+def breakers_of(asset: str) -> list[str]:
+    """Return the breakers that an asset has to pass: its source's, if it has one, and its own."""
+    return [SOURCE_PREFIX + SOURCES[asset], asset] if asset in SOURCES else [asset]
+
+
+def admit(store: StateStore, due: Sequence[str], *, cycle: Cycle, holder: str) -> Admission:
+    """Leave out what a breaker does not let through; of a source that is being probed, let exactly one asset pass.
+
+    Args:
+        store: Holds the breakers. One read when all are closed; a probe's token is taken here, before the run is asked for.
+        due: Assets that the cycle would run.
+        cycle: The newest one of the run.
+        holder: Takes the probes: the run's key, so that the same request asked again gets the same answer.
+    """
+    states = {item.name: item for item in store.breakers.all() if item.state is not Phase.CLOSED}
+    if not states:
+        return Admission(tuple(due))
+    admitted, probes, left_out = set(due), [], {}
+    probed: set[str] = set()
+    for asset in sorted(due, key=_as_probe):
+        barriers = [name for name in breakers_of(asset) if name in states]
+        if not barriers:
+            continue
+        source = next((name for name in barriers if name.startswith(SOURCE_PREFIX)), "")
+        if source not in probed and _passes(store, [states[name] for name in barriers], cycle=cycle, holder=holder):
+            probed |= {source} - {""}
+            probes.append(asset)
+        else:
+            admitted.discard(asset)
+            left_out[asset] = barriers[0]
+    return Admission(tuple(asset for asset in due if asset in admitted), dict(sorted(left_out.items())), tuple(probes))
+
+
+def feed(
+    store: StateStore, cycle: Cycle, *, runs: Collection[str], headers: Iterable[BundleHeader]
+) -> dict[str, Outcome]:
+    """Tell the breakers how the cycle went for each job and source that was attempted; return what was told.
+
+    Idempotent: a cycle's outcome counts once for each breaker, however often this is called. Nothing is written while all is well.
+
+    Args:
+        store: Holds failures and breakers.
+        cycle: The newest one of the runs.
+        runs: Root runs whose work makes up the cycle.
+        headers: What they committed.
+    """
+    calls = _calls(headers)
+    failures = [item for item in store.failures.of_cycle(cycle, runs) if item.asset in store.specs]
+    jobs = judge_jobs(calls, failures)
+    outcomes = jobs | judge_sources(jobs, calls, SOURCES)
+    at_us = clock.to_micros(cycle.end)
+    states = {item.name: item for item in store.breakers.all()}
+    events: dict[str, BreakerEvent] = {}
+    for name, state in states.items():
+        if state.probe_holder and state.probe_at_us == at_us and name not in outcomes:
+            outcomes[name] = Outcome(name, EventKind.INCONCLUSIVE)  # The probe's run is over: its token is given back.
+    for name, outcome in outcomes.items():
+        event = BreakerEvent(outcome.kind, at_us, cycle=cycle.key, is_slow=outcome.is_slow, reason=outcome.reason)
+        before = states.get(name, BreakerState(name))
+        if fold(before, event) is not before:
+            events[name] = event
+    if events:
+        store.breakers.record(events)
+    return outcomes
+
+
+def left_out_of(missing: Iterable[str], attempted: Collection[str], before: Iterable[BreakerState]) -> dict[str, str]:
+    """Return the breaker that kept each missing asset out of the cycle: what failed by itself is not among them."""
+    blocking = {item.name for item in before if item.state is not Phase.CLOSED}
+    found = {}
+    for asset in missing:
+        barrier = next((name for name in breakers_of(asset) if name in blocking), None)
+        if barrier is not None and asset not in attempted:
+            found[asset] = barrier
+    return found
+
+
+def describe(item: RecordedEvent) -> str:
+    """Return one line about a transition."""
+    reason = f": {item.event.reason}" if item.event.reason else ""
+    return f"circuit breaker {item.name} went from {item.from_state} to {item.to_state}{reason}"
+
+
+def _as_probe(asset: str) -> tuple[bool, int, str]:
+    """Order assets by how good a probe they are: what asks its upstream in any case, and is wanted most often, first."""
+    return asset in FOLLOWS, CADENCE.interval_minutes.get(asset, 0), asset
+
+
+def _passes(store: StateStore, barriers: Sequence[BreakerState], *, cycle: Cycle, holder: str) -> bool:
+    at_us = clock.to_micros(cycle.end)
+    answers = [ask(item, at_us=at_us, holder=holder, cycle=cycle.key) for item in barriers]
+    if not any(answer.event for answer in answers):
+        return all(answer.passes for answer in answers)
+    return store.breakers.take_probes([item.name for item in barriers], at_us=at_us, holder=holder, cycle=cycle.key)
+
+
+def _calls(headers: Iterable[BundleHeader]) -> list[Call]:
+    durations: dict[str, int] = {}
+    silent: dict[str, bool] = {}
+    for header in headers:
+        durations[header.asset] = durations.get(header.asset, 0) + header.duration_ms
+        asked = json.loads(header.stats or "{}").get("requests")
+        is_silent = header.asset in FOLLOWS and asked == 0
+        silent[header.asset] = silent.get(header.asset, True) and is_silent
+    return [Call(asset, ms, reached_upstream=not silent[asset]) for asset, ms in durations.items()]
