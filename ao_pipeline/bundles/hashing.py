@@ -26,7 +26,10 @@ Digests = npt.NDArray[np.uint64]
 """Shape (rows, 2): high and low half of each 128-bit hash."""
 
 ROWS_PER_CHUNK: Final = 32_768
-"""Rows encoded at a time: bounds the extra memory to a few times the chunk's bytes."""
+"""Rows whose words are built at a time: bounds the extra memory. Fewer cost more calls a column, more leave the cache."""
+
+ROWS_PER_JOIN: Final = 2_048
+"""Rows whose bytes are put together at a time: they stay in the cache until they are hashed, which halves the time."""
 
 _CANONICAL_NAN: Final = np.uint64(0x7FF8_0000_0000_0000)
 _MODULUS: Final = 1 << 128
@@ -80,25 +83,33 @@ def key_digests(spec: TableSpec, table: pa.Table) -> Digests:
 
 def encode_rows(columns: tuple[Column, ...], table: pa.Table) -> pa.LargeBinaryArray:
     """Return the canonical bytes of each row over `columns`: presence word, one word a present value, text bytes."""
-    words, present = _words(columns, table)
-    heads = _heads(words, present)
-    texts = [
-        _single(table.column(column.name)).cast(pa.large_binary()) for column in columns if column.type in TEXT_TYPES
-    ]
-    if not texts:
-        return heads
-    return pc.binary_join_element_wise(heads, *texts, _EMPTY, null_handling="replace", null_replacement="")
+    return _join(_parts(columns, table))
 
 
 def _digests(columns: tuple[Column, ...], table: pa.Table) -> Digests:
     _require_shape(columns, table)
     digest = xxhash.xxh3_128_digest
-    parts: list[bytes] = []
+    digests: list[bytes] = []
     for start in range(0, table.num_rows, ROWS_PER_CHUNK):
-        encoded = encode_rows(columns, table.slice(start, ROWS_PER_CHUNK))
-        parts.extend(map(digest, encoded.to_numpy(zero_copy_only=False)))
-    halves = np.frombuffer(b"".join(parts), dtype=">u8").astype(np.uint64)
+        parts = _parts(columns, table.slice(start, ROWS_PER_CHUNK))
+        for first in range(0, len(parts[0]), ROWS_PER_JOIN):
+            rows = _join([part.slice(first, ROWS_PER_JOIN) for part in parts])
+            digests.extend(map(digest, rows.to_numpy(zero_copy_only=False)))
+    halves = np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
     return halves.reshape(-1, 2)
+
+
+def _parts(columns: tuple[Column, ...], table: pa.Table) -> list[pa.Array]:
+    """Return what each row's bytes are joined from: presence word and words, then one text after the other."""
+    texts = [column.name for column in columns if column.type in TEXT_TYPES]
+    heads = _heads(*_words(columns, table))
+    return [heads, *(_single(table.column(name)).cast(pa.large_binary()) for name in texts)]
+
+
+def _join(parts: list[pa.Array]) -> pa.LargeBinaryArray:
+    if len(parts) == 1:
+        return parts[0]
+    return pc.binary_join_element_wise(*parts, _EMPTY, null_handling="replace", null_replacement="")
 
 
 def _require_shape(columns: tuple[Column, ...], table: pa.Table) -> None:
@@ -109,19 +120,17 @@ def _require_shape(columns: tuple[Column, ...], table: pa.Table) -> None:
 
 
 def _words(columns: tuple[Column, ...], table: pa.Table) -> tuple[Words, npt.NDArray[np.bool_]]:
-    rows = table.num_rows
-    words = np.empty((rows, len(columns) + 1), dtype=np.uint64)
-    present = np.ones((rows, len(columns) + 1), dtype=np.bool_)
-    presence = np.zeros(rows, dtype=np.uint64)
+    """Return each row's presence word and one word a column, and which of them are there."""
+    words = np.empty((table.num_rows, len(columns) + 1), dtype=np.uint64)
+    present = np.ones(words.shape, dtype=np.bool_)
+    presence = np.full(table.num_rows, (1 << len(columns)) - 1, dtype=np.uint64)
     for position, column in enumerate(columns):
         values = _single(table.column(column.name))
-        if values.null_count:
-            mask = values.is_valid().to_numpy(zero_copy_only=False)
-            present[:, position + 1] = mask
-            presence |= mask.astype(np.uint64) << np.uint64(position)
-        else:
-            presence |= np.uint64(1 << position)
         words[:, position + 1] = _column_words(column, values)
+        if values.null_count:
+            is_null = values.is_null().to_numpy(zero_copy_only=False)
+            np.logical_not(is_null, out=present[:, position + 1])
+            presence -= is_null.view(np.uint8) * np.uint64(1 << position)
     words[:, 0] = presence
     return words, present
 
@@ -157,7 +166,7 @@ def _heads(words: Words, present: npt.NDArray[np.bool_]) -> pa.LargeBinaryArray:
     rows = len(words)
     flat = words[present].astype("<u8", copy=False)
     offsets = np.zeros(rows + 1, dtype=np.int64)
-    np.cumsum(present.sum(axis=1) * 8, out=offsets[1:])
+    np.cumsum(8 + 8 * np.bitwise_count(words[:, 0]).astype(np.int64), out=offsets[1:])
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(flat)])
 
 
