@@ -7,7 +7,20 @@ from typing import Any, Final
 
 import click
 
-from ao_pipeline.cli import doctor, export, holds, operate, past, probe, refused, rows, settings, standing, undo
+from ao_pipeline.cli import (
+    breakers,
+    doctor,
+    export,
+    holds,
+    operate,
+    past,
+    probe,
+    refused,
+    rows,
+    settings,
+    standing,
+    undo,
+)
 from ao_pipeline.cli.session import Session
 from ao_pipeline.errors import AoError, ConfigError, UnknownNameError
 
@@ -25,6 +38,7 @@ SECTIONS: Final[Mapping[str, tuple[click.Command, ...]]] = {
         standing.verify,
         operate.checks,
         refused.quarantine,
+        breakers.breakers,
         doctor.doctor,
         probe.probe,
     ),

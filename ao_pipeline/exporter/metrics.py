@@ -14,6 +14,8 @@ from prometheus_client.registry import Collector
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.observability.health import HealthReport, HealthStatus
 from ao_pipeline.observability.view import CYCLE_STATUSES, DagsterFigures, Histogram, OperationsView
+from ao_pipeline.resilience.conditions import IncidentKind
+from ao_pipeline.resilience.limits import source_of
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -27,6 +29,7 @@ BREAKER_VALUES: Final = {"closed": 0, "open": 1, "half-open": 2, "half_open": 2}
 HEALTH_VALUES: Final = {HealthStatus.HEALTHY: 0, HealthStatus.DEGRADED: 1, HealthStatus.UNHEALTHY: 2}
 
 
+BREAKER_STATES: Final = ("closed", "open", "half_open")
 @dataclass(frozen=True)
 class Scrape:
     """Everything that one scrape shows. `view` is None when the store could not be read, `dagster` likewise."""
@@ -66,8 +69,7 @@ class _Families(Collector):
             if scrape.dagster is not None and scrape.dagster.storage_bytes is not None:
                 sizes["dagster"] = scrape.dagster.storage_bytes
             yield _labelled("ao_db_size_bytes", "Size of a store on disk", "store", sizes)
-            breakers = {job: BREAKER_VALUES[state] for job, state in scrape.view.breakers.items()}
-            yield _labelled("ao_circuit_breaker_status", "0 closed, 1 open, 2 half-open", "job", breakers)
+            yield from _breakers(scrape.view)
 
 
 def _cycles(view: OperationsView) -> Iterator[Metric]:
@@ -165,6 +167,32 @@ def _dagster(scrape: Scrape) -> Iterator[Metric]:
     figures = scrape.dagster
     yield _gauge("ao_dagster_up", "1 when Dagster's own figures are known", float(figures is not None))
     failures = CounterMetricFamily(
+def _incidents(view: OperationsView) -> Iterator[Metric]:
+    counts = dict.fromkeys(INCIDENT_KINDS, 0)
+    for item in view.incidents:
+        counts[item.kind] = counts.get(item.kind, 0) + 1
+    yield _labelled("ao_incidents_open", "Incidents that are not over", "kind", counts)
+    sent = CounterMetricFamily("ao_alert_sent", "Alerts to the operator that are over", labels=["status"])
+    for status in FINAL_STATUSES:
+        sent.add_metric([status], view.alerts.get(status, 0))
+    yield sent
+    yield _gauge("ao_alert_waiting", "Alerts to the operator still to be sent", view.alerts.get(WAITING_STATUS, 0))
+
+
+def _breakers(view: OperationsView) -> Iterator[Metric]:
+    jobs = {head.asset for head in view.heads}
+    states = dict.fromkeys(jobs | {f"source:{source_of(asset)}" for asset in jobs if source_of(asset)}, 0)
+    states |= {job: BREAKER_VALUES[state] for job, state in view.breakers.items()}
+    yield _labelled("ao_circuit_breaker_status", "0 closed, 1 open, 2 half-open", "job", states)
+    changes = CounterMetricFamily(
+        "ao_circuit_breaker_transitions", "Changes of circuit breakers by the state they led to", labels=["job", "to"]
+    )
+    for job in sorted(states):
+        for state in BREAKER_STATES:
+            changes.add_metric([job, state], view.breaker_transitions.get((job, state), 0))
+    yield changes
+
+
         "ao_dagster_read_failures", "Failed readings of Dagster's figures since this exporter started"
     )
     failures.add_metric([], scrape.dagster_failures)

@@ -99,7 +99,10 @@ class OperationsView:
         refused: All refused records by asset, whatever became of them; monotone.
         deliveries: Notification deliveries by (channel, status).
         truth_seconds: Computation time by truth module.
-        breakers: State by job: closed, open, half-open.
+        breakers: State by job or source: closed, open, half_open; those that nothing ever happened to are absent.
+        breaker_transitions: How often each breaker changed, by (job or source, new state); monotone.
+        incidents: Open incidents, the oldest first.
+        alerts: Alerts to the operator by status.
         db_size_bytes: By store.
     """
 
@@ -129,6 +132,9 @@ class DagsterFigures:
     Attributes:
         heartbeats: Last sign of life of each required daemon; None when there never was one.
         runs_by_status: Runs that are not over, by lower-case status.
+    breaker_transitions: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    incidents: tuple[OpenIncident, ...] = ()
+    alerts: Mapping[str, int] = field(default_factory=dict)
         oldest_started_at: Start of the longest-running run; None without one.
         read_at: When this was read.
         storage_bytes: Size of Dagster's own files; None when they lie in a database server.

@@ -20,6 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from ao_pipeline import clock
 from ao_pipeline.adapters.state.breaker_tables import BREAKER, BREAKER_EVENT
 from ao_pipeline.adapters.state.database import Database
+from ao_pipeline.adapters.state.verify import Finding
 from ao_pipeline.bundles.canonical import canonical_json
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.errors import UnknownNameError
@@ -159,7 +160,7 @@ class Breakers:
             )
         return found
 
-    def findings(self) -> list[str]:
+    def findings(self) -> list[Finding]:
         """Return every breaker whose row is not what its events add up to; empty when all is well."""
         with self._database.read() as connection:
             states = {row.name: _state(row) for row in connection.execute(sa.select(BREAKER))}
@@ -219,17 +220,17 @@ def newest_cycle_end_us() -> int:
     return clock.to_micros(Cycle.last_closed(clock.utc_now()).end)
 
 
-def _differences(states: Mapping[str, BreakerState], events: Iterable[RecordedEvent]) -> Iterator[str]:
+def _differences(states: Mapping[str, BreakerState], events: Iterable[RecordedEvent]) -> Iterator[Finding]:
     folded: dict[str, BreakerState] = {}
     for item in events:
         before = folded.get(item.name, BreakerState(item.name))
         after = fold(before, item.event, item.policy)
         if after.seq != item.seq or (before.state.value, after.state.value) != (item.from_state, item.to_state):
-            yield f"{item.name}: event {item.seq} does not follow from the ones before it"
+            yield Finding(item.name, "", f"breaker event {item.seq} does not follow from the ones before it")
         folded[item.name] = after
     for name in sorted(states.keys() | folded.keys()):
         if states.get(name, BreakerState(name)) != folded.get(name, BreakerState(name)):
-            yield f"{name}: its state is not what its events add up to"
+            yield Finding(name, "", "the breaker's state is not what its events add up to")
 
 
 def _row(state: BreakerState) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from ao_pipeline.adapters.state.catalog import ASSET_HEAD, BUNDLE, CYCLE, HOLD, QUARANTINE
+from ao_pipeline.adapters.state.breaker_tables import BREAKER
+from ao_pipeline.adapters.state.catalog import ALERT, ASSET_HEAD, BUNDLE, CYCLE, HOLD, INCIDENT, QUARANTINE
 from ao_pipeline.adapters.state.totals import ROW_FIGURES, Figures, bundle_figures, cycle_figures, folded
 from ao_pipeline.clock import to_iso
 from ao_pipeline.errors import ConfigError, TransientError
@@ -77,6 +78,9 @@ class OperationsReader:
                 open_cycles=_open_cycles(connection),
                 **_cycles(connection),
                 **_from_figures(figures),
+                incidents=_incidents(connection),
+                alerts=_alerts(connection),
+                **_breakers(connection),
             )
 
     def ping(self) -> None:
@@ -207,6 +211,30 @@ def _open_cycles(connection: sa.Connection) -> tuple[OpenCycle, ...]:
 
 def _refused(connection: sa.Connection, where: sa.ColumnElement[bool]) -> dict[str, int]:
     query = sa.select(QUARANTINE.c.asset, sa.func.count()).where(where).group_by(QUARANTINE.c.asset)
+def _incidents(connection: sa.Connection) -> tuple[OpenIncident, ...]:
+    columns = (INCIDENT.c.kind, INCIDENT.c.subject, INCIDENT.c.detail, INCIDENT.c.opened_at_us)
+    query = sa.select(*columns).where(INCIDENT.c.resolved_at_us.is_(None)).order_by(INCIDENT.c.opened_at_us)
+    return tuple(OpenIncident(**row._mapping) for row in connection.execute(query.limit(_MAX_INCIDENTS)))
+
+
+def _alerts(connection: sa.Connection) -> dict[str, int]:
+    query = sa.select(ALERT.c.status, sa.func.count()).group_by(ALERT.c.status)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _breakers(connection: sa.Connection) -> dict[str, Any]:
+    counts = {
+        "open": BREAKER.c.opened_count,
+        "half_open": BREAKER.c.half_opened_count,
+        "closed": BREAKER.c.closed_count,
+    }
+    rows = connection.execute(sa.select(BREAKER.c.name, BREAKER.c.state, *counts.values())).all()
+    return {
+        "breakers": {row.name: row.state for row in rows},
+        "breaker_transitions": {(row.name, to): row[2 + n] for row in rows for n, to in enumerate(counts)},
+    }
+
+
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
