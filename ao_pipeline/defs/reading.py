@@ -8,28 +8,29 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import dagster as dg
-from dagster._core.scheduler.instigation import TickStatus
 
 from ao_pipeline.adapters.state.signs import read_signs
 from ao_pipeline.adapters.state.store import StateStore
+from ao_pipeline.clock import to_micros
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.stale import stale_states
+from ao_pipeline.defs.ticks import stopped_instigators, tick_errors
 from ao_pipeline.observability.logs import redact_text
-from ao_pipeline.resilience.conditions import Reading
+from ao_pipeline.resilience.breaker_state import Phase
+from ao_pipeline.resilience.conditions import FailureSeen, Reading
 
 STALE_CYCLES: Final = 2
 """Cycles that an asset may lag behind before it is told of: the one under way and one that failed and is tried again."""
 
-FAILING_TICKS: Final = 3
-"""Ticks in a row that failed: one is a hiccup, three are a healer that does not heal."""
-
-TICK_WINDOW: Final = timedelta(hours=2)
-"""Older ticks say nothing about now: twice the longest interval of any schedule."""
-
 MANUAL_RUN_WINDOW: Final = timedelta(minutes=30)
 MANUAL_JOB: Final = "__ASSET_JOB"
 """Job of runs that a person starts from an asset in the UI."""
+
+FAILURE_WINDOW: Final = timedelta(hours=2)
+"""Older failures say nothing about now: the slowest collector is due every hour, and a failed one in each cycle."""
+
+MAX_FAILURES: Final = 500
 
 _TEXT_CHARACTERS: Final = 160
 
@@ -71,6 +72,8 @@ def read_everything(
         last_completed=signs.last_completed,
         computed={asset: head.computed_cycle for asset, head in signs.heads.items()},
         stale=stale_states(state_cycles, due) if signs.last_completed else {},
+        breakers={item.name: item.reason for item in store.breakers.all() if item.state != Phase.CLOSED},
+        failures=_newest_failures(store, since=now - FAILURE_WINDOW),
         holds=signs.holds,
         refused=signs.refused,
         dead_messages=signs.dead_messages,
@@ -83,45 +86,24 @@ def read_everything(
     )
 
 
+def _newest_failures(store: StateStore, *, since: datetime) -> tuple[FailureSeen, ...]:
+    newest: dict[str, FailureSeen] = {}
+    for item in store.failures.latest(since_us=to_micros(since), limit=MAX_FAILURES):
+        seen = FailureSeen(item.asset, item.cycle, item.error, item.category, _text(item.message))
+        newest.setdefault(item.asset, seen)
+    return tuple(newest.values())
+
+
 def _read_machinery(instance: dg.DagsterInstance, *, now: datetime, names: Collection[str] | None) -> _Machinery:
     try:
-        healers, switched_off = _read_instigators(instance, now=now, names=names)
-        return _Machinery(healers, switched_off, _read_manual_runs(instance, now=now))
+        errors = tick_errors(instance, now=now, names=names)
+        return _Machinery(
+            {name: _text(error) for name, error in errors.items() if error is not None},
+            tuple(stopped_instigators(instance, names=names)),
+            _read_manual_runs(instance, now=now),
+        )
     except Exception as error:  # noqa: BLE001 - the boundary: whatever Dagster raises is told of, and hides nothing else.
         return _Machinery(healers={"Dagster's storage": f"it cannot be read ({type(error).__name__})"})
-
-
-def _read_instigators(
-    instance: dg.DagsterInstance, *, now: datetime, names: Collection[str] | None
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    if instance.schedule_storage is None:
-        return {}, ()  # An instance in memory has no sensors and schedules.
-    failing: dict[str, str] = {}
-    stopped: list[str] = []
-    over = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
-    for state in instance.all_instigator_state():
-        if names is not None and state.instigator_name not in names:
-            continue  # It is gone from the code; Dagster keeps its history.
-        if not state.is_running:
-            stopped.append(state.instigator_name)
-            continue
-        ticks = instance.get_ticks(
-            state.instigator_origin_id,
-            state.selector_id,
-            after=(now - TICK_WINDOW).timestamp(),
-            limit=FAILING_TICKS,
-            statuses=over,
-        )
-        if len(ticks) == FAILING_TICKS and all(tick.status == TickStatus.FAILURE for tick in ticks):
-            error = ticks[0].error
-            failing[state.instigator_name] = _text("" if error is None else _innermost(error.message, error.cause))
-    return failing, tuple(stopped)
-
-
-def _innermost(message: str, cause: object) -> str:
-    while cause is not None:
-        message, cause = getattr(cause, "message", message), getattr(cause, "cause", None)
-    return message
 
 
 def _read_manual_runs(instance: dg.DagsterInstance, *, now: datetime) -> dict[str, str]:

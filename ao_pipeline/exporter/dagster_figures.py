@@ -97,6 +97,8 @@ class InstanceReader:
         # Imported late: it takes seconds, and the exporter answers before that.
         from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
+        from ao_pipeline.defs.ticks import tick_errors
+
         instance = self._instance or DagsterInstance.from_config(str(self._home))
         self._instance = None
         beats = {
@@ -111,8 +113,9 @@ class InstanceReader:
         started = RunsFilter(statuses=[DagsterRunStatus.STARTED])
         oldest = instance.get_run_records(filters=started, limit=1, ascending=True)
         oldest_at = datetime.fromtimestamp(oldest[0].start_time, UTC) if oldest and oldest[0].start_time else None
+        failing = {name: error is not None for name, error in tick_errors(instance, now=utc_now()).items()}
         self._instance = instance
-        return DagsterFigures(beats, runs, oldest_at, utc_now(), _size_of(self._storage))
+        return DagsterFigures(beats, runs, oldest_at, utc_now(), _size_of(self._storage), failing)
 
 
 def _size_of(folder: Path) -> int | None:

@@ -25,11 +25,14 @@ WAITING_STATUS: Final = "pending"
 FINAL_STATUSES: Final = ("sent", "dead")
 """Exported from a channel's first message on, so that the first dead one shows as an increase from 0."""
 
+INCIDENT_KINDS: Final = tuple(kind.value for kind in IncidentKind)
+"""Exported from the start, so that a first incident shows as an increase from 0."""
+
 BREAKER_VALUES: Final = {"closed": 0, "open": 1, "half-open": 2, "half_open": 2}
+BREAKER_STATES: Final = ("closed", "open", "half_open")
 HEALTH_VALUES: Final = {HealthStatus.HEALTHY: 0, HealthStatus.DEGRADED: 1, HealthStatus.UNHEALTHY: 2}
 
 
-BREAKER_STATES: Final = ("closed", "open", "half_open")
 @dataclass(frozen=True)
 class Scrape:
     """Everything that one scrape shows. `view` is None when the store could not be read, `dagster` likewise."""
@@ -65,6 +68,7 @@ class _Families(Collector):
             yield from _assets(scrape.view, scrape.health)
             yield from _bundles(scrape.view)
             yield from _deliveries(scrape.view)
+            yield from _incidents(scrape.view)
             sizes = dict(scrape.view.db_size_bytes)
             if scrape.dagster is not None and scrape.dagster.storage_bytes is not None:
                 sizes["dagster"] = scrape.dagster.storage_bytes
@@ -163,10 +167,6 @@ def _deliveries(view: OperationsView) -> Iterator[Metric]:
     yield waiting
 
 
-def _dagster(scrape: Scrape) -> Iterator[Metric]:
-    figures = scrape.dagster
-    yield _gauge("ao_dagster_up", "1 when Dagster's own figures are known", float(figures is not None))
-    failures = CounterMetricFamily(
 def _incidents(view: OperationsView) -> Iterator[Metric]:
     counts = dict.fromkeys(INCIDENT_KINDS, 0)
     for item in view.incidents:
@@ -193,6 +193,10 @@ def _breakers(view: OperationsView) -> Iterator[Metric]:
     yield changes
 
 
+def _dagster(scrape: Scrape) -> Iterator[Metric]:
+    figures = scrape.dagster
+    yield _gauge("ao_dagster_up", "1 when Dagster's own figures are known", float(figures is not None))
+    failures = CounterMetricFamily(
         "ao_dagster_read_failures", "Failed readings of Dagster's figures since this exporter started"
     )
     failures.add_metric([], scrape.dagster_failures)
@@ -203,6 +207,10 @@ def _breakers(view: OperationsView) -> Iterator[Metric]:
     name = "ao_dagster_daemon_heartbeat_timestamp_seconds"
     yield _labelled(name, "Last sign of life of a required daemon; 0 when it never gave one", "daemon", beats)
     yield _labelled("ao_dagster_runs", "Runs that are not over", "status", dict(figures.runs_by_status))
+    failing = {name: int(is_failing) for name, is_failing in figures.instigators_failing.items()}
+    yield _labelled(
+        "ao_dagster_instigator_failing", "1 when the last ticks of a sensor or schedule failed", "name", failing
+    )
     if figures.oldest_started_at is not None:
         started = figures.oldest_started_at.timestamp()
         yield _gauge("ao_dagster_oldest_run_start_timestamp_seconds", "Start of the longest-running run", started)

@@ -16,10 +16,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from ao_pipeline.clock import from_micros
+from ao_pipeline.clock import from_micros, to_iso
 from ao_pipeline.cycle import CYCLE_MINUTES, Cycle
 from ao_pipeline.errors import UnknownNameError
-from ao_pipeline.observability.view import DagsterFigures, OperationsView
+from ao_pipeline.observability.view import DagsterFigures, OpenIncident, OperationsView
 
 LATE_CYCLES: Final = 2
 """Windows until the newest completed cycle is late: one for the window to close, one to compute it."""
@@ -32,6 +32,15 @@ HEARTBEAT_LIMIT_SECONDS: Final = 90
 
 DERIVED_LAYERS: Final = frozenset({"norm", "truth", "snapshot", "notify"})
 """Layers that every cycle computes; assets of other layers are late only by a cadence of their own."""
+
+
+SEEN_OTHERWISE: Final = frozenset(
+    {
+        *("cycle_missing", "cycle_failed", "cycle_interrupted", "cycle_degraded"),
+        *("breaker_open", "auto_reverted", "stale", "manual_run_failed"),
+    }
+)
+"""Kinds of incidents that need no reason of their own: this module sees them itself, or they say nothing about the engine."""
 
 
 class HealthStatus(StrEnum):
@@ -55,6 +64,7 @@ class HealthReport:
     holds: Mapping[str, str] = field(default_factory=dict)
     stale_assets: Mapping[str, str] = field(default_factory=dict)
     quarantined: Mapping[str, int] = field(default_factory=dict)
+    incidents: tuple[Mapping[str, str], ...] = ()
     db_size_bytes: Mapping[str, int] = field(default_factory=dict)
     daemon_heartbeat_age_seconds: float | None = None
 
@@ -92,6 +102,11 @@ def assess(
     degraded += [
         f"circuit breaker of {job} is {state}" for job, state in sorted(view.breakers.items()) if state != "closed"
     ]
+    degraded += [
+        f"{item.kind.replace('_', ' ')}: {item.subject}: {item.detail}"
+        for item in view.incidents
+        if item.kind not in SEEN_OTHERWISE
+    ]
     heartbeat_age = None if dagster is None else heartbeat_age_seconds(dagster, now=now)
     degraded += _dagster_reasons(dagster, now=now)
     status = HealthStatus.UNHEALTHY if unhealthy else HealthStatus.DEGRADED if degraded else HealthStatus.HEALTHY
@@ -105,6 +120,7 @@ def assess(
         holds=dict(view.holds),
         stale_assets=stale,
         quarantined=dict(view.quarantined),
+        incidents=tuple(_incident_json(item) for item in view.incidents),
         db_size_bytes=dict(view.db_size_bytes),
         daemon_heartbeat_age_seconds=heartbeat_age,
     )
@@ -169,6 +185,11 @@ def _cycle_reasons(view: OperationsView, *, now: datetime, started_at: datetime)
     return unhealthy, degraded
 
 
+def _incident_json(item: OpenIncident) -> dict[str, str]:
+    since = to_iso(from_micros(item.opened_at_us))
+    return {"kind": item.kind, "subject": item.subject, "detail": item.detail, "since": since}
+
+
 def _dagster_reasons(dagster: DagsterFigures | None, *, now: datetime) -> list[str]:
     if dagster is None:
         return ["Dagster's own figures cannot be read"]
@@ -181,7 +202,8 @@ def _dagster_reasons(dagster: DagsterFigures | None, *, now: datetime) -> list[s
             reasons.append(f"daemon {name} never gave a heartbeat")
         elif age > HEARTBEAT_LIMIT_SECONDS:
             reasons.append(f"daemon {name} gave no heartbeat for {age:.0f} seconds")
-    return reasons
+    failing = sorted(name for name, is_failing in dagster.instigators_failing.items() if is_failing)
+    return reasons + [f"{name} fails at every tick" for name in failing]
 
 
 def _age_minutes(cycle: str, now: datetime) -> float | None:

@@ -87,6 +87,16 @@ class OpenCycle:
 
 
 @dataclass(frozen=True)
+class OpenIncident:
+    """Something wrong that is not over; `kind` is from a closed set."""
+
+    kind: str
+    subject: str
+    detail: str
+    opened_at_us: int
+
+
+@dataclass(frozen=True)
 class OperationsView:
     """One consistent reading of the state store.
 
@@ -122,6 +132,9 @@ class OperationsView:
     truth_seconds: Mapping[str, Histogram] = field(default_factory=dict)
     snapshot_seconds: Histogram = field(default_factory=lambda: Histogram.empty(STEP_BOUNDS_SECONDS))
     breakers: Mapping[str, str] = field(default_factory=dict)
+    breaker_transitions: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    incidents: tuple[OpenIncident, ...] = ()
+    alerts: Mapping[str, int] = field(default_factory=dict)
     db_size_bytes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -132,12 +145,10 @@ class DagsterFigures:
     Attributes:
         heartbeats: Last sign of life of each required daemon; None when there never was one.
         runs_by_status: Runs that are not over, by lower-case status.
-    breaker_transitions: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    incidents: tuple[OpenIncident, ...] = ()
-    alerts: Mapping[str, int] = field(default_factory=dict)
         oldest_started_at: Start of the longest-running run; None without one.
         read_at: When this was read.
         storage_bytes: Size of Dagster's own files; None when they lie in a database server.
+        instigators_failing: By running sensor or schedule, whether its last ticks all failed.
     """
 
     heartbeats: Mapping[str, datetime | None]
@@ -145,3 +156,4 @@ class DagsterFigures:
     oldest_started_at: datetime | None
     read_at: datetime
     storage_bytes: int | None = None
+    instigators_failing: Mapping[str, bool] = field(default_factory=dict)

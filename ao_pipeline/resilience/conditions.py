@@ -149,6 +149,7 @@ def current_conditions(reading: Reading, *, source_of: Callable[[str], str]) -> 
     return [
         *_cycles(reading),
         *_assets(reading, source_of),
+        *_records(reading),
         *_messages(reading),
         *_machinery(reading),
     ]
@@ -191,27 +192,32 @@ def _assets(reading: Reading, source_of: Callable[[str], str]) -> Iterator[Condi
     refusals = [*_refusals(reading)]
     named = {*reading.breakers, *(hold.asset for hold in reading.holds), *(failure.asset for failure, _ in refusals)}
 
-    def is_named(asset: str) -> bool:
-        # A breaker of a whole source covers its collectors.
-        return asset in named or (asset.startswith("raw/") and f"source:{source_of(asset)}" in named)
+    def is_covered(name: str) -> bool:
+        # A breaker of a whole source covers its collectors and their breakers.
+        return name.startswith("raw/") and f"source:{source_of(name)}" in named
 
     for name, reason in sorted(reading.breakers.items()):
-        yield Condition(IncidentKind.BREAKER_OPEN, name, reason or "it failed again and again")
-    for hold in reading.holds:
-        if hold.actor == ENGINE_ACTOR:
-            yield Condition(IncidentKind.AUTO_REVERTED, hold.asset, hold.reason)
+        if not is_covered(name):
+            yield Condition(IncidentKind.BREAKER_OPEN, name, reason or "it failed again and again")
     by_subject: dict[tuple[IncidentKind, str], str] = {}
     for failure, kind in refusals:
         subject = source_of(failure.asset) if failure.asset.startswith("raw/") else failure.asset
         by_subject.setdefault((kind, subject), f"{failure.asset}: {failure.message}")
     for (kind, subject), detail in by_subject.items():
         yield Condition(kind, subject, detail)
-    failing = [asset for asset in failing_assets(reading.cycles) if not is_named(asset)]
+    failing = failing_assets(reading.cycles)
     for asset in failing:
-        yield Condition(IncidentKind.FAILING, asset, f"it was due and missing in {FAILING_CYCLES} cycles in a row")
-    for asset, as_of in sorted(reading.stale.items()):
-        if not (is_named(asset) or asset in failing or is_cycle_missing(reading)):
+        if asset not in named and not is_covered(asset):
+            yield Condition(IncidentKind.FAILING, asset, f"it was due and missing in {FAILING_CYCLES} cycles in a row")
+    for asset, as_of in [] if is_cycle_missing(reading) else sorted(reading.stale.items()):
+        if not (asset in named or asset in failing or is_covered(asset)):
             yield Condition(IncidentKind.STALE, asset, f"its state is as of {as_of}")
+
+
+def _records(reading: Reading) -> Iterator[Condition]:
+    for hold in reading.holds:
+        if hold.actor == ENGINE_ACTOR:
+            yield Condition(IncidentKind.AUTO_REVERTED, hold.asset, hold.reason)
     for asset, count in sorted(reading.refused.items()):
         if count > QUARANTINE_LIMIT:
             yield Condition(IncidentKind.QUARANTINE_GROWS, asset, f"{count} records were refused within an hour")

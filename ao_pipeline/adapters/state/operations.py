@@ -31,6 +31,7 @@ from ao_pipeline.observability.view import (
     BundleTotals,
     Histogram,
     OpenCycle,
+    OpenIncident,
     OperationsView,
 )
 
@@ -47,6 +48,7 @@ MAX_SNAPSHOT_ROWS: Final = 1_000
 """Sections that `/snapshot` shows; there are about ten."""
 
 _MAX_OPEN_CYCLES: Final = 100
+_MAX_INCIDENTS: Final = 200
 
 
 class OperationsReader:
@@ -76,11 +78,11 @@ class OperationsReader:
                 deliveries=_deliveries(connection),
                 db_size_bytes={"state": self._size(connection)},
                 open_cycles=_open_cycles(connection),
-                **_cycles(connection),
-                **_from_figures(figures),
                 incidents=_incidents(connection),
                 alerts=_alerts(connection),
                 **_breakers(connection),
+                **_cycles(connection),
+                **_from_figures(figures),
             )
 
     def ping(self) -> None:
@@ -209,8 +211,6 @@ def _open_cycles(connection: sa.Connection) -> tuple[OpenCycle, ...]:
     return tuple(OpenCycle(**row._mapping) for row in rows)
 
 
-def _refused(connection: sa.Connection, where: sa.ColumnElement[bool]) -> dict[str, int]:
-    query = sa.select(QUARANTINE.c.asset, sa.func.count()).where(where).group_by(QUARANTINE.c.asset)
 def _incidents(connection: sa.Connection) -> tuple[OpenIncident, ...]:
     columns = (INCIDENT.c.kind, INCIDENT.c.subject, INCIDENT.c.detail, INCIDENT.c.opened_at_us)
     query = sa.select(*columns).where(INCIDENT.c.resolved_at_us.is_(None)).order_by(INCIDENT.c.opened_at_us)
@@ -235,6 +235,8 @@ def _breakers(connection: sa.Connection) -> dict[str, Any]:
     }
 
 
+def _refused(connection: sa.Connection, where: sa.ColumnElement[bool]) -> dict[str, int]:
+    query = sa.select(QUARANTINE.c.asset, sa.func.count()).where(where).group_by(QUARANTINE.c.asset)
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
