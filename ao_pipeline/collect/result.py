@@ -60,11 +60,16 @@ class Drift:
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
 
-    def add(self, name: str) -> None:
+    def add(self, name: str, count: int = 1) -> None:
         """Count `name`; beyond `MAX_DRIFT_NAMES` names, count it as `other`."""
         if name not in self.counts and len(self.counts) >= MAX_DRIFT_NAMES:
             name = DRIFT_OVERFLOW
-        self.counts[name] = self.counts.get(name, 0) + 1
+        self.counts[name] = self.counts.get(name, 0) + count
+
+    def absorb(self, other: Drift) -> None:
+        """Count what another thread's counter counted."""
+        for name, count in other.counts.items():
+            self.add(name, count)
 
 
 __all__ = ["DRIFT_OVERFLOW", "MAX_DRIFT_NAMES", "MAX_PAYLOAD_BYTES", "Collected", "Cursor", "Drift", "Quarantined"]

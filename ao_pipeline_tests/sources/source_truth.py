@@ -14,7 +14,6 @@ FULL_EACH_TIME = {
     "raw/asana_users",
     "raw/asana_projects",
     "raw/calendar_calendars",
-    "raw/chat_members",
     "raw/chat_spaces",
     "raw/gtasks_lists",
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -29,12 +31,19 @@ PAGE_SIZE: Final = 2500
 """Calendar's largest page. The same on every call: a sync token holds only for the parameters of its first listing."""
 
 
+MAX_ROWS: Final = 100_000
+"""Events after which no further calendar is listed from its beginning: the next collection goes on. Those that are told
+by a sync token are always asked."""
+
+
 @dataclass(frozen=True)
 class _Reading:
     """What one calendar answered."""
 
     calendar_id: str
-    records: list[dict[str, Any]]
+    batch: Batch
+    drift: Drift
+    deleted: set[Key]
     sync_token: str
     is_full: bool
 
@@ -55,56 +64,64 @@ def collect_events(request: CollectionRequest) -> Collected:
     known: dict[str, str] = dict(request.cursor["calendars"]) if request.cursor else {}
     drift = Drift()
     batch = Batch(RAW_CALENDAR_EVENTS, contracts.EVENT, parse_event, drift)
+    deleted: set[Key] = set()
+    tokens: dict[str, str] = {}
+    relisted: list[str] = []
     with request.open("calendar") as client:
         calendars = [record["id"] for record in _list_calendars(client)]
-        readings = client.each(lambda calendar: _read(client, calendar, known.get(calendar)), calendars)
-        deleted: set[Key] = set()
-        for reading in readings:
-            for record in reading.records:
-                if is_tombstone(record):
-                    deleted.add((reading.calendar_id, record["id"]))
-                else:
-                    batch.add(record, scope={"calendar_id": reading.calendar_id})
-        new_cursor: Cursor = {
-            "generation": request.generation() + any(reading.is_full for reading in readings),
-            "calendars": {reading.calendar_id: reading.sync_token for reading in readings},
-        }
+        for reading in _read_all(client, calendars, known):
+            batch.absorb(reading.batch)
+            drift.absorb(reading.drift)
+            deleted |= reading.deleted
+            tokens[reading.calendar_id] = reading.sync_token
+            relisted += [reading.calendar_id] * reading.is_full
+        # A calendar whose turn did not come keeps its token, if it has one.
+        kept = {calendar: known[calendar] for calendar in calendars if calendar in known}
+        new_cursor: Cursor = {"generation": request.generation() + bool(relisted), "calendars": kept | tokens}
         cursor = next_cursor(request, batch, new_cursor, empty={"generation": 0, "calendars": {}})
-        return _outcome(request, client, readings, batch, deleted, cursor=cursor, drift=drift, known=known)
+        if set(relisted) == set(calendars):
+            return full_listing(request, client, RAW_CALENDAR_EVENTS, batch, cursor=cursor, drift=drift)
+        gone = _gone(request, batch, known=known, present=calendars, relisted=relisted)
+        taken = batch.keys | batch.quarantined_keys if deleted or gone else set()
+        return collected(
+            client,
+            RAW_CALENDAR_EVENTS,
+            batch.table(),
+            cursor=cursor,
+            drift=drift,
+            deleted=key_table(RAW_CALENDAR_EVENTS, (deleted | gone) - taken),
+            quarantined=batch.quarantined,
+        )
 
 
-def _outcome(
-    request: CollectionRequest,
-    client: SourceClient,
-    readings: list[_Reading],
-    batch: Batch,
-    deleted: set[Key],
-    *,
-    cursor: Cursor,
-    drift: Drift,
-    known: dict[str, str],
-) -> Collected:
+def _read_all(client: SourceClient, calendars: list[str], known: dict[str, str]) -> Iterator[_Reading]:
+    """Yield what the calendars answer, those with a sync token first, and as many of the others as fit."""
+    rows = 0
+
+    def wanted() -> Iterator[str]:
+        for calendar in sorted(calendars, key=lambda one: one not in known):
+            if rows >= MAX_ROWS and calendar not in known:
+                return
+            yield calendar
+
+    for reading in client.in_turn(lambda calendar: _read(client, calendar, known.get(calendar)), wanted()):
+        rows += len(reading.batch)
+        yield reading
+
+
+def _gone(
+    request: CollectionRequest, batch: Batch, *, known: dict[str, str], present: list[str], relisted: list[str]
+) -> set[Key]:
+    """Return the stored keys of calendars that left, and those that a calendar's full listing lacks."""
     spec = RAW_CALENDAR_EVENTS
-    if all(reading.is_full for reading in readings):
-        return full_listing(request, client, spec, batch, cursor=cursor, drift=drift)
-    present = [reading.calendar_id for reading in readings]
-    gone = [left_scopes(request, spec, known=known, present=present, column="calendar_id")]
-    kept = batch.keys | batch.quarantined_keys
-    for reading in readings:
-        if reading.is_full:
-            listed = {key for key in kept if key[0] == reading.calendar_id}
-            gone.append(relisted_scope(request, spec, column="calendar_id", scope=reading.calendar_id, listed=listed))
-    for table in gone:
-        deleted.update(zip(*(column.to_pylist() for column in table.columns), strict=True))
-    return collected(
-        client,
-        spec,
-        batch.table(),
-        cursor=cursor,
-        drift=drift,
-        deleted=key_table(spec, deleted - kept),
-        quarantined=batch.quarantined,
-    )
+    tables = [left_scopes(request, spec, known=known, present=present, column="calendar_id")]
+    request = replace(request, stored_keys=cache(request.stored_keys))
+    listed: dict[str, set[Key]] = {calendar: set() for calendar in relisted}
+    for key in batch.keys | batch.quarantined_keys if relisted else ():
+        listed.get(key[0], set()).add(key)
+    for calendar in relisted:
+        tables.append(relisted_scope(request, spec, column="calendar_id", scope=calendar, listed=listed[calendar]))
+    return {key for table in tables for key in zip(*(column.to_pylist() for column in table.columns), strict=True)}
 
 
 def _list_calendars(client: SourceClient) -> list[dict[str, Any]]:
@@ -130,12 +147,18 @@ def _read(client: SourceClient, calendar_id: str, sync_token: str | None) -> _Re
 def _list_events(client: SourceClient, calendar_id: str, sync_token: str | None) -> _Reading:
     path = f"/calendars/{quote(calendar_id, safe='@')}/events"
     params: Params = {"maxResults": PAGE_SIZE, **({"syncToken": sync_token} if sync_token else {})}
-    records: list[dict[str, Any]] = []
+    drift = Drift()
+    batch = Batch(RAW_CALENDAR_EVENTS, contracts.EVENT, parse_event, drift)
+    deleted: set[Key] = set()
     next_token: str | None = None
     pages = google_pages(client, contracts.EVENTS_PAGE, path, params, is_cursor_call=sync_token is not None)
     for page in pages:
-        records.extend(page.records)
+        for record in page.records:
+            if is_tombstone(record):
+                deleted.add((calendar_id, record["id"]))
+            else:
+                batch.add(record, scope={"calendar_id": calendar_id})
         next_token = page.body.get("nextSyncToken")
     if not next_token:
         raise ContractError("calendar.events.list: the last page has no sync token, so the listing is not complete")
-    return _Reading(calendar_id, records, next_token, is_full=sync_token is None)
+    return _Reading(calendar_id, batch, drift, deleted, next_token, is_full=sync_token is None)

@@ -1,45 +1,36 @@
-"""Chat spaces, their members, and messages by time of creation with a window in which edits and deletions are seen.
-
-Chat filters by creation only, so the last days are listed again each time. The cursor remembers a digest of each
-space's window; a window that is as it was brings no rows.
-"""
+"""Chat spaces, and the members of each: listed again when their number changed, or when the space's turn has come."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
-from hashlib import blake2b
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
 from ao_pipeline.adapters.sources.exchange import Params
 from ao_pipeline.adapters.sources.http import SourceClient, name_culprit
-from ao_pipeline.adapters.sources.outcome import collected, full_listing, left_scopes, next_cursor
+from ao_pipeline.adapters.sources.outcome import (
+    absent_keys,
+    collected,
+    full_listing,
+    in_scopes,
+    key_table,
+    left_scopes,
+    next_cursor,
+)
 from ao_pipeline.adapters.sources.request import CollectionRequest
+from ao_pipeline.adapters.sources.rotation import due_slots, slot_count, slot_of
 from ao_pipeline.adapters.sources.walk import google_pages
 from ao_pipeline.clock import to_iso
 from ao_pipeline.collect.batch import Batch
 from ao_pipeline.collect.contracts import google as contracts
-from ao_pipeline.collect.parse.chat import parse_member, parse_message, parse_space
+from ao_pipeline.collect.parse.chat import parse_member, parse_space
 from ao_pipeline.collect.result import Collected, Cursor, Drift
-from ao_pipeline.collect.tables import RAW_CHAT_MEMBERS, RAW_CHAT_MESSAGES, RAW_CHAT_SPACES
-from ao_pipeline.collect.values import BadValueError, as_instant
+from ao_pipeline.collect.tables import RAW_CHAT_MEMBERS, RAW_CHAT_SPACES
+from ao_pipeline.collect.volume import check_volume
 from ao_pipeline.errors import AoError, ContractError
 
 PAGE_SIZE: Final = 1000
-EDIT_WINDOW: Final = timedelta(days=7)
-"""How long after it was written a message's edits, reactions and deletion are noticed."""
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """What one space answered."""
-
-    space: str
-    records: list[dict[str, Any]]
-    digest: str
+"""Chat's largest page."""
 
 
 def collect_spaces(request: CollectionRequest) -> Collected:
@@ -47,73 +38,62 @@ def collect_spaces(request: CollectionRequest) -> Collected:
     drift = Drift()
     batch = Batch(RAW_CHAT_SPACES, contracts.SPACE, parse_space, drift)
     with request.open("chat") as client:
-        for record in _list_spaces(client):
+        for record in list_spaces(client):
             batch.add(record)
         cursor = {"generation": request.generation() + 1}
         return full_listing(request, client, RAW_CHAT_SPACES, batch, cursor=cursor, drift=drift)
 
 
 def collect_members(request: CollectionRequest) -> Collected:
-    """Collect `raw/chat_members` of every space, groups and invited people included."""
-    drift = Drift()
-    batch = Batch(RAW_CHAT_MEMBERS, contracts.MEMBER, parse_member, drift)
+    """Collect `raw/chat_members` of every space first, then of those that are due; groups and invited people too."""
+    spec, drift = RAW_CHAT_MEMBERS, Drift()
+    batch = Batch(spec, contracts.MEMBER, parse_member, drift)
+    known: dict[str, Any] = dict(request.cursor.get("counts", {})) if request.cursor else {}
     with request.open("chat") as client:
-        spaces = [record["name"] for record in _list_spaces(client)]
-        for records in client.each(lambda space: _list_members(client, space), spaces):
+        counts = {record["name"]: record.get("membershipCount") for record in list_spaces(client)}
+        due = [space for space in counts if not known or _are_members_due(request, space, known, counts[space])]
+        for records in client.in_turn(lambda space: _list_members(client, space), due):
             for record in records:
                 batch.add(record)
-        cursor = {"generation": request.generation() + 1}
-        return full_listing(request, client, RAW_CHAT_MEMBERS, batch, cursor=cursor, drift=drift)
-
-
-def collect_messages(request: CollectionRequest) -> Collected:
-    """Collect `raw/chat_messages`; deleted messages keep their row."""
-    spec = RAW_CHAT_MESSAGES
-    known: Mapping[str, str] = request.cursor["spaces"] if request.cursor else {}
-    drift = Drift()
-    batch = Batch(spec, contracts.CHAT, parse_message, drift)
-    with request.open("chat") as client:
-        spaces = [record["name"] for record in _list_spaces(client)]
-        watermark = request.watermark(client.first_server_time)
-        window = _window_start(watermark)
-        since = _listing_start(request, window)
-        readings = client.each(
-            lambda space: _read(client, space, since=since if space in known else None, window=window), spaces
-        )
-        for reading in readings:
-            if since < window or known.get(reading.space) != reading.digest:
-                for record in reading.records:
-                    batch.add(record)
         new_cursor: Cursor = {
             "generation": request.generation() + (not known),
-            "watermark": to_iso(watermark),
-            # A space whose first listing is empty is listed in full again: `{}` may be a fault, and costs the same.
-            "spaces": {
-                reading.space: reading.digest for reading in readings if reading.records or reading.space in known
-            },
+            "listed_at": to_iso(request.now),
+            "counts": counts,
         }
-        cursor = next_cursor(request, batch, new_cursor, empty={"generation": 0, "spaces": {}})
+        cursor = next_cursor(request, batch, new_cursor, empty={"generation": 0})
         if not known:
             return full_listing(request, client, spec, batch, cursor=cursor, drift=drift)
-        deleted = left_scopes(request, spec, known=known, present=spaces, column="message_name")
+        gone = left_scopes(request, spec, known=known, present=counts, column="membership_name").to_pylist()
+        if due:
+            stored = request.stored_keys()
+            kept = key_table(spec, batch.keys | batch.quarantined_keys)
+            gone += absent_keys(spec, in_scopes(stored, "membership_name", due), kept).to_pylist()
+            check_volume(stored.num_rows, stored.num_rows - len(gone), what=spec.name)
         return collected(
-            client, spec, batch.table(), cursor=cursor, drift=drift, deleted=deleted, quarantined=batch.quarantined
+            client,
+            spec,
+            batch.table(),
+            cursor=cursor,
+            drift=drift,
+            deleted=key_table(spec, {(row["membership_name"],) for row in gone}),
+            quarantined=batch.quarantined,
         )
 
 
-def _window_start(watermark: datetime) -> datetime:
-    """Return the midnight before the edit window: one that moved with every cycle would never have its digest again."""
-    day = (watermark - EDIT_WINDOW).astimezone(UTC).date()
-    return datetime.combine(day, time(), tzinfo=UTC)
+def _are_members_due(request: CollectionRequest, space: str, known: dict[str, Any], count: Any) -> bool:
+    """Return whether a space is new, counts its members otherwise than before or not at all, or its turn has come.
+
+    Who became a manager, or came while another left, does not move the count: that is seen with the turn.
+    """
+    if space not in known or count is None or count != known[space] or request.cursor is None:
+        return True
+    slots = slot_count(timedelta(hours=request.settings.sweep_hours))
+    last = datetime.fromisoformat(str(request.cursor["listed_at"]))
+    return slot_of(space, slots) in due_slots(last, request.now, slots)
 
 
-def _listing_start(request: CollectionRequest, window: datetime) -> datetime:
-    """Return the window's start as it was at the last collection: what was edited since then lay in that window."""
-    last = request.cursor.get("watermark") if request.cursor else None
-    return min(window, _window_start(datetime.fromisoformat(str(last)))) if last else window
-
-
-def _list_spaces(client: SourceClient) -> list[dict[str, Any]]:
+def list_spaces(client: SourceClient) -> list[dict[str, Any]]:
+    """Return every space that the subject is a member of."""
     found: dict[str, dict[str, Any]] = {}
     for page in google_pages(client, contracts.SPACES_PAGE, "/spaces", {"pageSize": PAGE_SIZE}):
         for record in page.records:
@@ -137,38 +117,3 @@ def _list_members(client: SourceClient, space: str) -> list[dict[str, Any]]:
         # Only spaces with the caller in them are listed, so an empty answer contradicts the list of spaces.
         raise ContractError(f"{space}: chat.members.list answered nobody; the listing was refused")
     return list(found.values())
-
-
-def _read(client: SourceClient, space: str, *, since: datetime | None, window: datetime) -> _Reading:
-    path = f"/spaces/{quote(space.partition('/')[2], safe='')}/messages"
-    params: Params = {
-        "pageSize": PAGE_SIZE,
-        "showDeleted": "true",
-        # One microsecond earlier, because the comparison is strict.
-        **({"filter": f'create_time > "{_strictly_before(since)}"'} if since else {}),
-    }
-    records: dict[str, dict[str, Any]] = {}
-    try:
-        for page in google_pages(client, contracts.CHAT_PAGE, path, params):
-            records.update((record["name"], record) for record in page.records)
-    except AoError as error:
-        raise name_culprit(error, space) from error
-    found = list(records.values())
-    return _Reading(space, found, _digest([record for record in found if _is_in(record, window)]))
-
-
-def _is_in(record: dict[str, Any], window: datetime) -> bool:
-    try:
-        created_at = as_instant(record.get("createTime"), "createTime")
-    except BadValueError:
-        return True
-    return created_at is None or created_at >= window
-
-
-def _strictly_before(instant: datetime) -> str:
-    return (instant - timedelta(microseconds=1)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _digest(records: list[dict[str, Any]]) -> str:
-    text = json.dumps(records, sort_keys=True, separators=(",", ":"))
-    return blake2b(text.encode(), digest_size=16).hexdigest()

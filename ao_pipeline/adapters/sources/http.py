@@ -19,7 +19,7 @@ from ao_pipeline import clock
 from ao_pipeline.adapters.sources.classify import classify, http_date
 from ao_pipeline.adapters.sources.exchange import Answer, Counters, Params, RawAnswer, TokenProvider
 from ao_pipeline.adapters.sources.limits import RATE_LIMITS, Budget, RateLimiter
-from ao_pipeline.adapters.sources.threads import Threads
+from ao_pipeline.adapters.sources.threads import THREADS, Threads
 from ao_pipeline.errors import (
     AoError,
     BudgetExhaustedError,
@@ -85,9 +85,8 @@ class SourceClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            # A step that must end does not wait for those that made it late: they end with their own time-out.
-            self._pool.shutdown(wait=not isinstance(error, StepLimitError), cancel_futures=True)
+        # A step that must end does not wait for those that made it late: they end with their own time-out.
+        self._threads.close(is_waiting=not isinstance(error, StepLimitError))
         for session in self._sessions:
             session.close()
 
@@ -265,3 +264,6 @@ class SourceClient:
 def name_culprit(error: AoError, culprit: str) -> AoError:
     """Return the same kind of error, saying whose listing failed: a mailbox, a calendar, a project."""
     return type(error)(f"{culprit}: {error}", **error.details)
+
+
+__all__ = ["THREADS", "SourceClient", "name_culprit"]

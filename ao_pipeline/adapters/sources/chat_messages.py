@@ -1,0 +1,260 @@
+"""Chat messages: of spaces that somebody wrote in, and of the others in turn; the last days of a space again each time.
+
+Chat filters by creation only, so what was edited or deleted lately is found by listing the last days again. The cursor
+remembers a digest of each space's window; a window that is as it was brings no rows.
+
+1. A space with a message newer than the last collection is asked (`test_a_new_message_is_collected_at_once`).
+2. A space without one is asked once an hour while messages in it may still be edited, and once a sweep after that
+   (`test_an_edit_in_a_silent_space_is_seen_within_the_hour`).
+3. A first listing ends at `MAX_ROWS` and goes on in the next collection (`test_a_first_listing_is_taken_in_portions`).
+
+Source: Google Chat API v1, `Space.lastActiveTime`, "timestamp of the last message in the space".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from hashlib import blake2b
+from typing import Any, Final
+from urllib.parse import quote
+
+from ao_pipeline.adapters.sources.chat import PAGE_SIZE, list_spaces
+from ao_pipeline.adapters.sources.exchange import Params
+from ao_pipeline.adapters.sources.http import SourceClient, name_culprit
+from ao_pipeline.adapters.sources.outcome import collected, full_listing, left_scopes, next_cursor
+from ao_pipeline.adapters.sources.request import CollectionRequest
+from ao_pipeline.adapters.sources.rotation import due_slots, slot_count, slot_of
+from ao_pipeline.adapters.sources.walk import google_pages
+from ao_pipeline.clock import to_iso
+from ao_pipeline.collect.batch import Batch
+from ao_pipeline.collect.contracts import google as contracts
+from ao_pipeline.collect.parse.chat import parse_message
+from ao_pipeline.collect.result import Collected, Cursor, Drift
+from ao_pipeline.collect.tables import RAW_CHAT_MESSAGES
+from ao_pipeline.collect.values import BadValueError, as_instant
+from ao_pipeline.errors import AoError
+
+EDIT_WINDOW: Final = timedelta(days=7)
+"""How long after it was written a message's edits, reactions and deletion are noticed."""
+
+EDITS_EVERY: Final = timedelta(hours=1)
+"""How late at most an edit is noticed in a space where nobody writes any more."""
+
+MAX_ROWS: Final = 200_000
+"""Messages after which a first listing asks no further space: some 100 MB in memory, whatever there is to collect."""
+
+MAX_SPACE_ROWS: Final = 50_000
+"""Messages of one space in one collection. With four spaces under way, a collection holds at most their fourfold more."""
+
+
+_AGAIN: Final = "again"
+"""Stands for a digest: the space answered nothing where it has messages, so it is asked again in the next collection."""
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What one space answered."""
+
+    space: str
+    batch: Batch
+    drift: Drift
+    mark: str
+    """The window's first day and the digest of what is in it."""
+    resumes_at: str
+    """Where the next collection goes on; empty when the space was read to its end."""
+    had_messages: bool
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the cursor says of earlier collections."""
+
+    marks: Mapping[str, str]
+    unfinished: Mapping[str, str]
+    watermark: datetime | None
+    listed_at: datetime | None
+
+    @classmethod
+    def of(cls, request: CollectionRequest) -> _Known:
+        cursor = request.cursor or {}
+        watermark, listed_at = cursor.get("watermark"), cursor.get("listed_at")
+        since = datetime.fromisoformat(str(watermark)) if watermark else None
+        # A cursor that is held over a refused record has lost its digests: whatever was in the window is read again.
+        again = f"{to_iso(_window_start(since))} {_AGAIN}" if since else ""
+        return cls(
+            {space: mark or again for space, mark in cursor.get("spaces", {}).items()},
+            cursor.get("unfinished", {}),
+            since,
+            datetime.fromisoformat(str(listed_at)) if listed_at else None,
+        )
+
+    @property
+    def spaces(self) -> set[str]:
+        """Spaces that have rows in the store."""
+        return {*self.marks, *self.unfinished}
+
+
+def collect_messages(request: CollectionRequest) -> Collected:
+    """Collect `raw/chat_messages`; deleted messages keep their row."""
+    spec, drift, known = RAW_CHAT_MESSAGES, Drift(), _Known.of(request)
+    batch = Batch(spec, contracts.CHAT, parse_message, drift)
+    with request.open("chat") as client:
+        spaces = {record["name"]: record for record in list_spaces(client)}
+        watermark = request.watermark(client.first_server_time)
+        window = _window_start(watermark)
+        marks = {space: mark for space, mark in known.marks.items() if space in spaces}
+        unfinished = {space: at for space, at in known.unfinished.items() if space in spaces}
+        left = _to_ask(request, known, spaces, window)
+        for reading in _read_all(client, known, left, window):
+            unfinished.pop(reading.space, None)
+            if reading.resumes_at:
+                unfinished[reading.space] = reading.resumes_at
+            # A space whose first listing is empty is listed in full again: `{}` may be a fault, and costs the same.
+            elif reading.had_messages or reading.space in known.spaces:
+                is_doubtful = not reading.had_messages and _is_active_since(spaces[reading.space], window)
+                marks[reading.space] = f"{to_iso(window)} {_AGAIN}" if is_doubtful else reading.mark
+            if known.marks.get(reading.space) != reading.mark:
+                batch.absorb(reading.batch)
+                drift.absorb(reading.drift)
+        new_cursor: Cursor = {
+            "generation": request.generation() + (not known.spaces),
+            "watermark": to_iso(watermark),
+            "listed_at": to_iso(request.now),
+            "spaces": marks,
+            "unfinished": unfinished,
+        }
+        cursor = next_cursor(request, batch, new_cursor, empty={"generation": 0, "spaces": {}})
+        if not known.spaces and not left and not unfinished:
+            return full_listing(request, client, spec, batch, cursor=cursor, drift=drift)
+        deleted = left_scopes(request, spec, known=known.spaces, present=spaces, column="message_name")
+        return collected(
+            client, spec, batch.table(), cursor=cursor, drift=drift, deleted=deleted, quarantined=batch.quarantined
+        )
+
+
+def _to_ask(
+    request: CollectionRequest, known: _Known, spaces: Mapping[str, dict[str, Any]], window: datetime
+) -> list[str]:
+    """Return the spaces to ask: the known ones with news or whose turn has come, then those never read to their end."""
+    if known.listed_at is None or known.watermark is None:
+        return list(spaces)
+    often, seldom = slot_count(EDITS_EVERY), slot_count(timedelta(hours=request.settings.sweep_hours))
+    due_often, due_seldom = (due_slots(known.listed_at, request.now, slots) for slots in (often, seldom))
+
+    def is_due(space: str) -> bool:
+        if known.marks[space].endswith(_AGAIN) or _is_active_since(spaces[space], known.watermark):
+            return True
+        if _is_active_since(spaces[space], window) and slot_of(space, often) in due_often:
+            return True
+        return slot_of(space, seldom) in due_seldom
+
+    return [
+        *(space for space in spaces if space in known.marks and is_due(space)),
+        *(space for space in spaces if space in known.unfinished),
+        *(space for space in spaces if space not in known.spaces),
+    ]
+
+
+def _is_active_since(space: Mapping[str, Any], since: datetime | None) -> bool:
+    """Return whether the last message came at `since` or later; yes where the space does not say."""
+    try:
+        active_at = as_instant(space.get("lastActiveTime"), "lastActiveTime")
+    except BadValueError:
+        active_at = None
+    return active_at is None or since is None or active_at >= since
+
+
+def _read_all(client: SourceClient, known: _Known, left: list[str], window: datetime) -> Iterator[_Reading]:
+    """Yield what the spaces answer and take them off `left`; stop before a space that is new once there is enough."""
+    rows = 0
+
+    def wanted() -> Iterator[str]:
+        for space in list(left):
+            if rows >= MAX_ROWS and space not in known.marks:
+                return
+            yield space
+
+    for reading in client.in_turn(lambda space: _read(client, known, space, window=window), wanted()):
+        left.remove(reading.space)
+        rows += len(reading.batch)
+        yield reading
+
+
+def _window_start(watermark: datetime) -> datetime:
+    """Return the midnight before the edit window: one that moved with every cycle would never have its digest again."""
+    day = (watermark - EDIT_WINDOW).astimezone(UTC).date()
+    return datetime.combine(day, time(), tzinfo=UTC)
+
+
+def _listing_start(known: _Known, space: str, window: datetime) -> datetime | None:
+    """Return where to list from: the window as it was when the space was read last, for edits since then lay in that."""
+    if space in known.unfinished:
+        return datetime.fromisoformat(known.unfinished[space])
+    if space not in known.marks:
+        return None
+    return min(window, datetime.fromisoformat(known.marks[space].partition(" ")[0]))
+
+
+def _read(client: SourceClient, known: _Known, space: str, *, window: datetime) -> _Reading:
+    path, since = f"/spaces/{quote(space.partition('/')[2], safe='')}/messages", _listing_start(known, space, window)
+    params: Params = {
+        "pageSize": PAGE_SIZE,
+        "showDeleted": "true",
+        # One microsecond earlier, because the comparison is strict.
+        **({"filter": f'create_time > "{_strictly_before(since)}"'} if since else {}),
+    }
+    drift = Drift()
+    batch = Batch(RAW_CHAT_MESSAGES, contracts.CHAT, parse_message, drift)
+    recent: dict[str, bytes] = {}
+    count, resumes_at = 0, ""
+    try:
+        for page in google_pages(client, contracts.CHAT_PAGE, path, params):
+            for record in page.records:
+                batch.add(record)
+                if _is_in(record, window):
+                    recent[record["name"]] = _digest(record)
+            count += len(page.records)
+            # Known spaces are read to their end: what is new and recent in them is bounded by what people write.
+            if count >= MAX_SPACE_ROWS and space not in known.marks and page.body.get("nextPageToken"):
+                resumes_at = _latest(page.records)
+                if resumes_at:
+                    break
+    except AoError as error:
+        raise name_culprit(error, space) from error
+    return _Reading(space, batch, drift, _mark(window, recent), resumes_at, had_messages=count > 0)
+
+
+def _latest(records: list[dict[str, Any]]) -> str:
+    """Return the creation of a page's last message, from which on the listing goes on; empty when none tells."""
+    times = [at for record in records if (at := _created_at(record)) is not None]
+    return to_iso(max(times)) if times else ""
+
+
+def _created_at(record: Mapping[str, Any]) -> datetime | None:
+    try:
+        return as_instant(record.get("createTime"), "createTime")
+    except BadValueError:
+        return None
+
+
+def _is_in(record: Mapping[str, Any], window: datetime) -> bool:
+    created_at = _created_at(record)
+    return created_at is None or created_at >= window
+
+
+def _strictly_before(instant: datetime) -> str:
+    return (instant - timedelta(microseconds=1)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _digest(record: dict[str, Any]) -> bytes:
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    return blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def _mark(window: datetime, recent: Mapping[str, bytes]) -> str:
+    """Return the window's first day and one digest of its messages, in whichever order they came."""
+    digest = blake2b(b"".join(recent[name] for name in sorted(recent)), digest_size=16)
+    return f"{to_iso(window)} {digest.hexdigest()}"
