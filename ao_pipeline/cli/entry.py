@@ -12,6 +12,7 @@ from ao_pipeline.cli import (
     doctor,
     export,
     holds,
+    incidents,
     operate,
     past,
     probe,
@@ -34,6 +35,7 @@ SECTIONS: Final[Mapping[str, tuple[click.Command, ...]]] = {
     "Run": (operate.up, operate.cycle, operate.sandbox, operate.migrate, settings.settings),
     "See where things stand": (
         standing.status,
+        incidents.incidents,
         operate.snapshot,
         standing.verify,
         operate.checks,

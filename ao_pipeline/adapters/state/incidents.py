@@ -116,6 +116,12 @@ class IncidentLog:
             connection.execute(ALERT.update().where(ALERT.c.alert_id == alert.alert_id).values(**asdict(after)))
         return after
 
+    def revive(self) -> int:
+        """Let alerts that were given up be tried anew; return how many. Only a person asks for it."""
+        with self._database.write() as connection:
+            dead = ALERT.update().where(ALERT.c.status == "dead")
+            return connection.execute(dead.values(status="pending", attempts=0, last_attempt_us=None)).rowcount
+
     def undelivered(self, *, tries: int = 3) -> int:
         """Return how many alerts were given up or failed `tries` times since the last one that was sent."""
         sent = sa.select(sa.func.coalesce(sa.func.max(ALERT.c.last_attempt_us), 0)).where(ALERT.c.status == "sent")
