@@ -10,7 +10,7 @@ import click
 
 from ao_pipeline.cli.describe import counts
 from ao_pipeline.cli.fresh import fresh_store
-from ao_pipeline.cli.output import json_option, print_json, print_table, printable
+from ao_pipeline.cli.output import json_option, note, print_json, print_table, printable
 from ao_pipeline.cli.session import Session
 
 SNAPSHOT: Final = "snapshot/agency"
@@ -50,6 +50,8 @@ def cycle(context: click.Context, key: str | None, as_json: bool) -> None:
                 for item in outcome.assets
             ],
         )
+        for asset, breaker in outcome.left_out.items():
+            note(f"{asset} was left out: circuit breaker {breaker} is not closed; see `ao breakers`.")
         click.echo(f"\n{outcome.cycle}: {outcome.status} in {outcome.duration_ms / 1000:.1f} s, run {outcome.run_id}")
     context.exit(0 if outcome.is_good else 1)
 

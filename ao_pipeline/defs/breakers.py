@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ao_pipeline import clock
-from ao_pipeline.adapters.state.breakers import RecordedEvent
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.bundles.header import BundleHeader
 from ao_pipeline.collect.cadence import CADENCE
@@ -26,11 +25,18 @@ SOURCES: Final[Mapping[str, str]] = {spec.asset: source_of_asset(spec.asset) for
 
 @dataclass(frozen=True)
 class Admission:
-    """What a cycle may run: `left_out` names the breaker that keeps each other asset out, `probes` those that are being tried."""
+    """What a cycle may run.
+
+    Attributes:
+        left_out: The breaker that keeps each other asset out.
+        probes: Assets that are being tried.
+        trouble: Class of the error that kept the breakers from being asked; then everything may run.
+    """
 
     assets: tuple[str, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     probes: tuple[str, ...] = ()
+    trouble: str = ""
 
 
 def breakers_of(asset: str) -> list[str]:
@@ -47,6 +53,13 @@ def admit(store: StateStore, due: Sequence[str], *, cycle: Cycle, holder: str) -
         cycle: The newest one of the run.
         holder: Takes the probes: the run's key, so that the same request asked again gets the same answer.
     """
+    try:
+        return _admit(store, due, cycle=cycle, holder=holder)
+    except Exception as trouble:  # noqa: BLE001  # What protects the cycle may not stop it; the run's tag says that it did not work.
+        return Admission(tuple(due), trouble=type(trouble).__name__)
+
+
+def _admit(store: StateStore, due: Sequence[str], *, cycle: Cycle, holder: str) -> Admission:
     states = {item.name: item for item in store.breakers.all() if item.state is not Phase.CLOSED}
     if not states:
         return Admission(tuple(due))
@@ -108,12 +121,6 @@ def left_out_of(missing: Iterable[str], attempted: Collection[str], before: Iter
         if barrier is not None and asset not in attempted:
             found[asset] = barrier
     return found
-
-
-def describe(item: RecordedEvent) -> str:
-    """Return one line about a transition."""
-    reason = f": {item.event.reason}" if item.event.reason else ""
-    return f"circuit breaker {item.name} went from {item.from_state} to {item.to_state}{reason}"
 
 
 def _as_probe(asset: str) -> tuple[bool, int, str]:

@@ -18,6 +18,7 @@ from ao_pipeline import clock
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.defs.partitions import cycles_of
 from ao_pipeline.errors import AoError, StepLimitError, TransientError
+from ao_pipeline.observability.logs import redact_text
 from ao_pipeline.resilience.evidence import Category, Failure
 
 PACKAGE: Final = "ao_pipeline"
@@ -71,7 +72,9 @@ def _record(context: dg.AssetExecutionContext, store: StateStore, error: Excepti
                 attempt=context.retry_number + 1,
                 error=type(error).__name__,
                 category=category.value,
-                message=(str(error) if isinstance(error, AoError) else describe_bug(error))[:MAX_MESSAGE_CHARACTERS],
+                message=redact_text(str(error) if isinstance(error, AoError) else describe_bug(error))[
+                    :MAX_MESSAGE_CHARACTERS
+                ],
                 at_us=clock.to_micros(clock.utc_now()),
                 root_run_id=context.run.root_run_id or context.run.run_id,
             )

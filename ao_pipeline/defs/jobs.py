@@ -13,12 +13,12 @@ from ao_pipeline.cycle import CYCLE_CRON, Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.blocking import BLOCKING_CHECKS, IN_CYCLE_CHECKS
 from ao_pipeline.defs.breakers import admit
+from ao_pipeline.defs.engine import join_engine, standby_reason
 from ao_pipeline.defs.operations import due_assets, state_cycles
 from ao_pipeline.resilience.catch_up import MAX_CYCLES
 from ao_pipeline.settings import current_settings
 
 CYCLE_JOB_NAME: Final = "cycle"
-CHECKS_JOB_NAME: Final = "checks"
 
 CYCLE_LANE: Final = {"ao/lane": "cycle"}
 """Runs with this tag execute one at a time; see the concurrency limits in `dagster.yaml`."""
@@ -41,11 +41,12 @@ def cycle_request(first: Cycle, last: Cycle, *, purpose: str, run_key: str | Non
     try:
         holds = store.holds()
         due = [asset for asset in due_assets(first, last, state_cycles(store)) if asset not in holds]
+        token = join_engine(store, current_settings())
         admission = admit(store, due, cycle=last, holder=run_key or f"{purpose}:{last}:{secrets.token_hex(4)}")
     finally:
         store.close()
-    barriers = ", ".join(sorted(set(admission.left_out.values())))
-    extra = {tags.BREAKERS: barriers, tags.PROBES: ", ".join(admission.probes)}
+    barriers = ", ".join(sorted(set(admission.left_out.values()))) or admission.trouble
+    extra = {tags.BREAKERS: barriers, tags.PROBES: ", ".join(admission.probes), tags.ENGINE_LEASE: str(token)}
     return run_request(
         first,
         last,
@@ -79,7 +80,7 @@ def in_cycle_checks(selection: Sequence[dg.AssetKey]) -> list[dg.AssetCheckKey]:
 @dg.schedule(
     job=cycle_job, cron_schedule=CYCLE_CRON, execution_timezone="UTC", default_status=dg.DefaultScheduleStatus.RUNNING
 )
-def cycle_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+def cycle_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Ask for each cycle when its window closes, together with those that were missed before it.
 
     Dagster fires only the newest of several missed ticks, and what is computed late would be overtaken: so the first tick after
@@ -88,6 +89,8 @@ def cycle_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     cycle = Cycle.last_closed(context.scheduled_execution_time)
     store = open_store(current_settings())
     try:
+        if (standby := standby_reason(store, current_settings())) is not None:
+            return dg.SkipReason(standby)
         records = store.cycles.latest(limit=1)
     finally:
         store.close()

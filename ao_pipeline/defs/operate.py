@@ -1,9 +1,9 @@
 """Run a cycle, a revert or the checks from a terminal, in this process, on the Dagster instance that the UI shows."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import dagster as dg
@@ -15,6 +15,7 @@ from ao_pipeline.bundles.header import BundleHeader
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.auto_revert import revert_requests
+from ao_pipeline.defs.engine import borrowed_engine
 from ao_pipeline.defs.follow_up import skipped_assets
 from ao_pipeline.defs.gated import without_gated
 from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_request, in_cycle_checks
@@ -42,13 +43,14 @@ class AssetOutcome:
 
 @dataclass(frozen=True)
 class CycleOutcome:
-    """A cycle as `ao cycle` reports it; `status` is that of the cycle's record."""
+    """A cycle as `ao cycle` reports it; `status` is that of the cycle's record, `left_out` names what a breaker kept out."""
 
     cycle: str
     status: str
     run_id: str
     duration_ms: int
     assets: tuple[AssetOutcome, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_good(self) -> bool:
@@ -82,6 +84,9 @@ def run_cycle(
         settings: Deployment settings.
         cycle: The cycle; by default the last closed one.
         instance: Dagster instance; by default the one of the settings.
+
+    Raises:
+        StandbyError: Another engine acts on the state store.
     """
     if instance is None:
         with dagster_instance(settings) as opened:
@@ -89,6 +94,11 @@ def run_cycle(
     wanted = cycle or Cycle.last_closed(clock.utc_now())
     refuse_unknown_cycle(settings, wanted)
     refuse_overtaken_cycle(settings, wanted)
+    with borrowed_engine(settings):
+        return _run_cycle(settings, wanted, instance)
+
+
+def _run_cycle(settings: Settings, wanted: Cycle, instance: dg.DagsterInstance) -> CycleOutcome:
     began = clock.monotonic_seconds()
     request = cycle_request(wanted, wanted, purpose="cycle", run_key=None, reason="ao cycle")
     result = _execute(instance, CYCLE_JOB_NAME, wanted, request.asset_selection or (), dict(request.tags))
@@ -123,6 +133,7 @@ def request_revert(
 
     Raises:
         PermanentError: A step refused; its message is the reason. Assets before it may have been reverted.
+        StandbyError: Another engine acts on the state store. Nothing was reverted.
     """
     if instance is None:
         with dagster_instance(settings) as opened:
@@ -131,7 +142,9 @@ def request_revert(
     run_tags = {tags.PURPOSE: "revert", tags.REASON: reason, tags.ACTOR: actor, tags.CYCLE: cycle.key}
     if hold:
         run_tags[tags.HOLD] = "true"
-    result = _execute(instance, CYCLE_JOB_NAME, cycle, [_key(asset) for asset in assets], run_tags)
+    with borrowed_engine(settings) as token:
+        run_tags[tags.ENGINE_LEASE] = str(token)
+        result = _execute(instance, CYCLE_JOB_NAME, cycle, [_key(asset) for asset in assets], run_tags)
     if not result.success:
         raise PermanentError("; ".join(f"{asset}: {text}" for asset, text in _failures(result).items()))
 
@@ -265,7 +278,8 @@ def _cycle_outcome(
         )
     duration_ms = round((clock.monotonic_seconds() - began) * 1000)
     status = "failed" if record is None else record.status
-    return CycleOutcome(cycle.key, status, run_id, duration_ms, tuple(assets))
+    left_out = {} if record is None else dict(record.report.get("left_out", {}))
+    return CycleOutcome(cycle.key, status, run_id, duration_ms, tuple(assets), left_out)
 
 
 def _cycle_of(request: dg.RunRequest) -> Cycle:

@@ -1,7 +1,7 @@
 """`ops/*`: the cycle about itself."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from ao_pipeline.defs.failures import STEP_RETRY, mapped_failures
 from ao_pipeline.defs.managed import OWNER, freshness
 from ao_pipeline.defs.partitions import CYCLES, cycles_of, one_run_for_a_range
 from ao_pipeline.defs.resources import StateResource
+from ao_pipeline.errors import TransientError
 from ao_pipeline.notify.tables import NOTIFY_DELIVERIES
 from ao_pipeline.observability.logs import cycle_complete_fields
 from ao_pipeline.resilience.breaker_state import Phase
@@ -78,7 +79,7 @@ def close_cycle(
         rows = seen.row_count if seen else header.row_count_after
         written[header.asset] = Written(header.asset, changed, rows, duration)
     holds, before = store.holds(), store.breakers.all()
-    told = feed(store, last, runs=runs, headers=headers)
+    told, trouble = _feed_breakers(store, last, runs, headers)
     outcome = judge_cycle(
         (asset for asset in due_assets(first, last, state_cycles(store)) if asset not in holds),
         written,
@@ -87,11 +88,25 @@ def close_cycle(
     )
     report = _report(store, outcome, first=first, last=last, holds=sorted(holds))
     report["left_out"] = left_out_of(outcome.missing, told, before)
+    if trouble:
+        report["trouble"] = trouble
     store.cycles.close(last, status=outcome.status.value, report=report, run_id=run_id)
     record = store.cycles.get(last)
     if record is not None:
         append_cycle(settings.data_path / "logs", cycle_complete_fields(record))
     return report
+
+
+def _feed_breakers(
+    store: StateStore, cycle: Cycle, runs: Collection[str], headers: Sequence[BundleHeader]
+) -> tuple[Collection[str], str]:
+    """Feed the breakers; return whom, and what went wrong: that may not keep a cycle from being closed."""
+    try:
+        return feed(store, cycle, runs=runs, headers=headers), ""
+    except TransientError:
+        raise  # The store is away: the step's retry closes the cycle, and feeds what was not fed.
+    except Exception as trouble:  # noqa: BLE001  # A bug of ours in what only protects the cycle; the report names it.
+        return (), f"circuit breakers were not fed: {type(trouble).__name__}"
 
 
 def _stale_sections(store: StateStore) -> list[str]:
