@@ -14,6 +14,8 @@ from typing import Final
 
 import psutil
 
+from ao_pipeline.clock import monotonic_seconds, sleep
+
 SAME_START_SECONDS: Final = 0.05
 """Two readings of one process's start differ by rounding only: the kernel counts it in hundredths of a second."""
 
@@ -95,11 +97,17 @@ def cpu_seconds(pid: int) -> float:
 
 
 def end_for_certain(pid: int, *, started: float, wait_seconds: float) -> bool:
-    """Kill the process that started then; return whether it is gone. A stopped one dies too; others are left alone."""
+    """Kill the process that started then; return whether it is gone. A stopped one dies too; others are left alone.
+
+    It is not waited for as a child: the code server, in which sensors run, collects the exits of its own run workers.
+    """
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         if abs(process.create_time() - started) <= SAME_START_SECONDS:
             process.send_signal(signal.SIGKILL)  # psutil looks once more that the pid was not used again.
-            with suppress(psutil.TimeoutExpired):
-                process.wait(timeout=wait_seconds)
-    return state_of(pid, started=started) is ProcessState.GONE
+    limit = monotonic_seconds() + wait_seconds
+    while state_of(pid, started=started) is not ProcessState.GONE:
+        if monotonic_seconds() >= limit:
+            return False
+        sleep(0.05)
+    return True

@@ -8,13 +8,13 @@ from typing import Final
 from ao_pipeline import clock
 from ao_pipeline.adapters import processes
 from ao_pipeline.adapters.run_beats import Beat, read_beat
-from ao_pipeline.resilience.run_recovery import Worker, is_suspect
+from ao_pipeline.resilience.run_recovery import RUN_POLICY, RunPolicy, Worker, is_suspect
 
 WATCH_SECONDS: Final = 1.0
 """How long a silent process is watched for computing."""
 
 
-def observe(data_path: Path, beat: Beat) -> Worker:
+def observe(data_path: Path, beat: Beat, *, policy: RunPolicy = RUN_POLICY) -> Worker:
     """Return what is known of the process that left a beat; watches a silent one for a second."""
     if not beat.is_of_this_host:
         return Worker(is_here=False, seen="unseen", beat_age=0.0)
@@ -24,7 +24,7 @@ def observe(data_path: Path, beat: Beat) -> Worker:
         return Worker(is_here=True, seen="unseen", beat_age=beat.age_seconds)
     seen = processes.state_of(beat.pid, started=beat.started)
     worker = Worker(is_here=True, seen=seen.value, beat_age=beat.age_seconds)
-    if not is_suspect(worker):
+    if not is_suspect(worker, policy):
         return worker
     used = processes.cpu_seconds(beat.pid)
     clock.sleep(WATCH_SECONDS)

@@ -28,8 +28,6 @@ MAX_RUNS: Final = 50
 """Live runs looked at in one evaluation; the queue lets four run at once."""
 
 KILL_SECONDS: Final = 5.0
-REPORT_SECONDS: Final = 3.0
-"""The code server's turn: it reports the death of a process that it started within a second, and knows the exit code."""
 
 _GRPC_INFO: Final = ".dagster/grpc_info"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -55,13 +53,13 @@ def _queued(runs: list[dg.DagsterRun]) -> int:
 def _judge(healing: Healing, run: dg.DagsterRun, *, is_alone: bool) -> Verdict | None:
     waiting = healing.sightings.seconds(run.run_id, run.status.value)
     if run.status in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED):
-        return judge_waiting(run.status.value, waiting, is_alone=is_alone)
+        return judge_waiting(run.status.value, waiting, is_alone=is_alone, policy=healing.policy)
     worker = worker_of(healing, run)
     if worker is not None:
-        verdict = judge_worker(worker)
+        verdict = judge_worker(worker, healing.policy)
         if verdict is not None or run.status == dg.DagsterRunStatus.STARTING:
             return verdict
-    return judge_waiting(run.status.value, waiting, is_alone=is_alone)
+    return judge_waiting(run.status.value, waiting, is_alone=is_alone, policy=healing.policy)
 
 
 def worker_of(healing: Healing, run: dg.DagsterRun) -> Worker | None:
@@ -75,7 +73,7 @@ def worker_of(healing: Healing, run: dg.DagsterRun) -> Worker | None:
         # Without a beat the age is that of the state itself; a process that runs is not silent but has not begun to beat.
         age = healing.sightings.seconds(f"process:{run.run_id}", state.value)
         return Worker(is_here=True, seen=state.value, beat_age=age if state is processes.ProcessState.STOPPED else 0.0)
-    return observe(healing.data_path, beat)
+    return observe(healing.data_path, beat, policy=healing.policy)
 
 
 def _launched_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[int, float] | None:
@@ -103,12 +101,12 @@ def _launched_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple
 
 
 def _end(healing: Healing, run: dg.DagsterRun, verdict: Verdict) -> None:
-    if verdict.kind == "process_gone" and _is_over_soon(healing.instance, run):
+    if verdict.kind == "process_gone" and _is_over_soon(healing, run):
         return
     if verdict.must_kill and not _kill(healing, run):
         healing.log.error(f"recovery.not_killed run={run.run_id}: its process does not end; the run is left as it is")
         return
-    if verdict.must_kill and _is_over_soon(healing.instance, run):
+    if verdict.must_kill and _is_over_soon(healing, run):
         healing.tell(verdict.kind, run.run_id, verdict.reason)
         return
     current = healing.instance.get_run_by_id(run.run_id)
@@ -135,11 +133,11 @@ def _kill(healing: Healing, run: dg.DagsterRun) -> bool:
     return found is None or processes.end_for_certain(found[0], started=found[1], wait_seconds=KILL_SECONDS)
 
 
-def _is_over_soon(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+def _is_over_soon(healing: Healing, run: dg.DagsterRun) -> bool:
     """Wait for the code server to report the death by itself; tell whether it did."""
-    limit = clock.monotonic_seconds() + REPORT_SECONDS
+    limit = clock.monotonic_seconds() + healing.policy.report
     while True:
-        current = instance.get_run_by_id(run.run_id)
+        current = healing.instance.get_run_by_id(run.run_id)
         if current is None or current.is_finished:
             return True
         if clock.monotonic_seconds() >= limit:

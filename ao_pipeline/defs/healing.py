@@ -14,6 +14,7 @@ from ao_pipeline import clock
 from ao_pipeline.adapters.state.recoveries import RecoveryLog
 from ao_pipeline.defs.resources import opened_store
 from ao_pipeline.errors import AoError
+from ao_pipeline.resilience.run_recovery import RUN_POLICY, RunPolicy
 
 MAX_ACTIONS: Final = 5
 """Recoveries in one evaluation; the rest has its turn ten seconds later. A sensor has a minute, one recovery takes seconds."""
@@ -59,6 +60,7 @@ class Healing:
 
     Attributes:
         data_path: Data folder, with the beats.
+        policy: Limits.
         done: What was recovered, in words.
         requests: Runs to ask for.
     """
@@ -67,6 +69,7 @@ class Healing:
     data_path: Path
     sightings: Sightings
     log: logging.Logger
+    policy: RunPolicy = RUN_POLICY
     done: list[str] = field(default_factory=list)
     requests: list[dg.RunRequest] = field(default_factory=list)
 

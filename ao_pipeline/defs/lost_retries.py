@@ -10,7 +10,6 @@ import dagster as dg
 from ao_pipeline import clock
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.healing import Healing
-from ao_pipeline.resilience.run_recovery import RUN_POLICY
 
 LOOK_BACK: Final = timedelta(hours=1)
 """Failed runs looked at; an older one was overtaken by newer cycles."""
@@ -40,7 +39,7 @@ def ask_for_lost_retries(healing: Healing) -> None:
         waited = healing.sightings.seconds(f"retry:{run.run_id}", str(asked))
         if (
             asked >= MAX_REQUESTS
-            or waited <= RUN_POLICY.lost_retry * (asked + 1)
+            or waited <= healing.policy.lost_retry * (asked + 1)
             or not _is_lost(healing.instance, run)
         ):
             continue

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dagster as dg
 
 from ao_pipeline.defs.healing import Healing
-from ao_pipeline.resilience.run_recovery import RUN_POLICY
 
 
 def free_leaked_slots(healing: Healing) -> None:
     """Free every slot whose run has been over, or gone from Dagster's history, for some seconds."""
     for run_id, pool in sorted(leaked_slots(healing.instance).items()):
-        if healing.sightings.seconds(f"slot:{run_id}", "leaked") > RUN_POLICY.leaked and healing.may_act:
+        if healing.sightings.seconds(f"slot:{run_id}", "leaked") > healing.policy.leaked and healing.may_act:
             healing.instance.event_log_storage.free_concurrency_slots_for_run(run_id)
             healing.tell("slot_leaked", run_id, f"it is over and held a slot of pool {pool}")
 

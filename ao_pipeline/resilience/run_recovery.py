@@ -29,6 +29,7 @@ class RunPolicy:
         queued: Time in the queue while nothing runs.
         lost_retry: Time after which a retry that nobody has started counts as lost.
         leaked: Time for which an ended run may still hold a pool's slot.
+        report: The code server's turn: it reports the death of a process of its own within a second, and knows the exit code.
     """
 
     silent: float = 25.0
@@ -40,6 +41,7 @@ class RunPolicy:
     queued: float = 900.0
     lost_retry: float = 15.0
     leaked: float = 10.0
+    report: float = 3.0
 
 
 RUN_POLICY = RunPolicy()

@@ -181,12 +181,18 @@ def wait_until(condition: Any, seconds: float, what: str, *, every: float = 0.5)
         time.sleep(every)
 
 
-def stop_timers(engine: Engine, names: Sequence[str]) -> None:
-    """Switch off the schedule and the catch-up, by the names of their definitions: the harness asks for the cycles."""
+def stop_timers(engine: Engine, names: Sequence[str]) -> bool:
+    """Switch off the schedule and the catch-up, by the names of their definitions: the harness asks for the cycles.
+
+    Raises:
+        NoAnswerError: The webserver has not loaded the definitions yet.
+    """
     query = """query($s: RepositorySelector!){repositoryOrError(repositorySelector:$s){... on Repository{
         sensors{name sensorState{id status}} schedules{name scheduleState{id status}}}}}"""
     selector = {"repositoryLocationName": "ao_pipeline", "repositoryName": "__repository__"}
     found = engine.graphql(query, {"s": selector})["repositoryOrError"]
+    if "sensors" not in found:
+        raise NoAnswerError("the definitions are not loaded")
     for item in found["sensors"]:
         if item["name"] in names:
             engine.graphql("mutation($id: String!){stopSensor(id:$id){__typename}}", {"id": item["sensorState"]["id"]})
@@ -195,3 +201,4 @@ def stop_timers(engine: Engine, names: Sequence[str]) -> None:
             engine.graphql(
                 "mutation($id: String!){stopRunningSchedule(id:$id){__typename}}", {"id": item["scheduleState"]["id"]}
             )
+    return True

@@ -41,12 +41,13 @@ def prepare(settings: Settings, first: Cycle) -> None:
                 START_SECONDS,
                 "sandbox, code server and webserver answer",
             )
-            stop_timers(Engine(settings, Path(os.devnull)), TIMERS)
+            asked = Engine(settings, Path(os.devnull))
+            wait_until(lambda: stop_timers(asked, TIMERS), START_SECONDS, "the timers are off", every=1.0)
             subprocess.run(
                 [*AO, "cycle", "--cycle", first.key], cwd=PROJECT_DIR, stdout=output, stderr=output, check=False
             )
         finally:
             for process in started:
-                process.terminate()
+                process.kill()
             for process in started:
                 process.wait(timeout=30)
