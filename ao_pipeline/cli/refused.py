@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
 import click
 
 from ao_pipeline.cli.output import json_option, limit_option, note, note_more, print_facts, print_json, print_table
 from ao_pipeline.cli.session import Session, actor
+
+if TYPE_CHECKING:
+    from ao_pipeline.adapters.state.refused import Retried
 
 _SHOWN_HASH_DIGITS = 12
 
@@ -87,15 +93,35 @@ def drop_record(context: click.Context, asset: str, record: str) -> None:
 @quarantine.command("retry")
 @click.argument("asset")
 @click.argument("record")
+@click.option("--from-source", is_flag=True, help="Read ASSET in full with its next collection, RECORD with it.")
 @json_option
-@click.pass_obj
-def retry(session: Session, asset: str, record: str, as_json: bool) -> None:
-    """Read ASSET in full with its next collection, RECORD with it; what is not refused again is resolved."""
-    from ao_pipeline.adapters.state.refused import find_refused, retry_refused
+@click.pass_context
+def retry(context: click.Context, asset: str, record: str, from_source: bool, as_json: bool) -> None:
+    """Read what was kept of RECORD again and store its row if it is good now; exit 1 if it is refused still."""
+    from ao_pipeline.adapters.state.refused import find_refused, replay_refused, reread_refused
 
+    session: Session = context.obj
     found = find_refused(session.store.database, record, asset=session.store.spec(asset).asset)
-    retry_refused(session.store, found, actor=actor())
-    if as_json:
-        print_json({"asset": found["asset"], "record_key": found["record_key"]})
+    name = f"{found['asset']} {found['record_hash'][:_SHOWN_HASH_DIGITS]} ({found['record_key']})"
+    facts = {"asset": found["asset"], "record_key": found["record_key"]}
+    if from_source:
+        reread_refused(session.store, found, actor=actor())
+        facts["outcome"] = "to be read again"
+        told = f"{found['asset']} will be read in full by its next collection, {found['record_key']} with it."
     else:
-        click.echo(f"{found['asset']} will be read in full by its next collection, {found['record_key']} with it.")
+        result = replay_refused(session.store, found, actor=actor())
+        facts |= asdict(result)
+        told = _tell(name, result)
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(told)
+    context.exit(1 if facts["outcome"] == "refused" else 0)
+
+
+def _tell(name: str, result: Retried) -> str:
+    if result.outcome == "stored":
+        return f"{name} is good now; bundle {result.bundle_id} stored its row"
+    if result.outcome == "outdated":
+        return f"{name} is resolved: a newer version of it is stored"
+    return f"{name} is refused still: {result.reason}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -57,8 +58,9 @@ class Hand:
             self.engine.advance(minutes=self.draw.choice([1, 20]))
 
     def create(self, place: str, found: Json) -> None:
-        """Bring an object back as it was, under its old key."""
-        self.do("create", place, **{name: value for name, value in found.items() if name not in _MARKS})
+        """Bring an object back as it was, under its old key; the world may have brought it back by itself meanwhile."""
+        with suppress(ValueError):
+            self.do("create", place, **{name: value for name, value in found.items() if name not in _MARKS})
 
 
 def key_of(found: Json) -> str:
@@ -68,7 +70,10 @@ def key_of(found: Json) -> str:
 
 def _create(hand: Hand) -> bool:
     places = sorted({place for place, _ in hand.alive()})
-    hand.do("create", hand.draw.choice(places) if places else "")
+    try:
+        hand.do("create", hand.draw.choice(places) if places else "")
+    except ValueError:  # The sandbox drew the id of something that was moved here.
+        return False
     return True
 
 
@@ -119,10 +124,15 @@ def _move_to_another_place(*, leaves_tombstone: bool) -> Act:
     def move(hand: Hand) -> bool:
         places = sorted({place for place, _ in hand.alive()})
         picked = hand.pick()
-        if picked is None or len(places) < 2:
+        if picked is None:
             return False
         place, found = picked
-        target = hand.draw.choice([other for other in places if other != place])
+        # A meeting may stand in several calendars under one id.
+        taken = {other for other, item in hand.alive() if key_of(item) == key_of(found)}
+        free = [other for other in places if other not in taken]
+        if not free:
+            return False
+        target = hand.draw.choice(free)
         hand.do("delete", place, key_of(found))
         if not leaves_tombstone:
             for collection in hand.engine.box.site.world().collections.values():

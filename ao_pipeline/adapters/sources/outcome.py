@@ -38,8 +38,6 @@ def next_cursor(request: CollectionRequest, batch: Batch, cursor: Cursor, *, emp
     # Without its digests a record that comes back as it once was is a row again, which ends its refusal.
     if isinstance(held.get("seen"), dict):
         held["seen"] = {}
-    if isinstance(held.get("spaces"), dict):
-        held["spaces"] = dict.fromkeys(held["spaces"], "")
     return held
 
 
