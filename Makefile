@@ -56,6 +56,9 @@ stress-sources: $(VENV)/.development ## Every combination of five sources being 
 stress-collect: $(VENV)/.development ## Three hundred random histories of every upstream, with faults and killed collections, against its truth
 	$(BIN)/python -m ao_pipeline_tests.sources.random_upstreams --histories 300
 
+stress-breakers: $(VENV)/.development ## A million random events, a thousand kills and races for one probe against the breakers
+	$(BIN)/python -m ao_pipeline_tests.stress.breakers
+
 bench: bench-cycle bench-collect bench-bundles ## Run every benchmark, side by side with its peers
 
 bench-cycle: $(VENV)/.development ## A cycle with unchanged inputs against a job of no-op assets

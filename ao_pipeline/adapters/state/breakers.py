@@ -35,6 +35,9 @@ from ao_pipeline.resilience.breaker_state import (
 )
 
 _EVENT_FIELDS: Final = tuple(field.name for field in fields(BreakerEvent))
+_TOUCHED: Final = sa.select(BREAKER).where(BREAKER.c.seq > 0)
+"""Rows that hold something: PostgreSQL needs one to lock before the first event."""
+
 MAX_EVENTS: Final = 100_000
 """Events of one breaker that are folded again; it changes a few times a cycle at most."""
 
@@ -67,7 +70,7 @@ class Breakers:
     def all(self) -> list[BreakerState]:
         """Return the breakers that anything ever happened to, by name."""
         with self._database.read() as connection:
-            return [_state(row) for row in connection.execute(sa.select(BREAKER).order_by(BREAKER.c.name))]
+            return [_state(row) for row in connection.execute(_TOUCHED.order_by(BREAKER.c.name))]
 
     def get(self, name: str) -> BreakerState:
         """Return one breaker; a closed one when nothing ever happened to it."""
@@ -153,7 +156,7 @@ class Breakers:
         query = sa.select(BREAKER_EVENT).where(BREAKER_EVENT.c.name == name, BREAKER_EVENT.c.seq > after_seq)
         with self._database.read() as connection:
             found = [_event(row) for row in connection.execute(query.order_by(BREAKER_EVENT.c.seq).limit(limit))]
-            known = [row[0] for row in connection.execute(sa.select(BREAKER.c.name).order_by(BREAKER.c.name))]
+            known = [row.name for row in connection.execute(_TOUCHED.order_by(BREAKER.c.name))]
         if name not in known:
             raise UnknownNameError(
                 f"nothing ever happened to a breaker {name!r}; there are: {', '.join(known) or 'none'}"

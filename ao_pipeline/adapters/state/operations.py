@@ -228,7 +228,7 @@ def _breakers(connection: sa.Connection) -> dict[str, Any]:
         "half_open": BREAKER.c.half_opened_count,
         "closed": BREAKER.c.closed_count,
     }
-    rows = connection.execute(sa.select(BREAKER.c.name, BREAKER.c.state, *counts.values())).all()
+    rows = connection.execute(sa.select(BREAKER.c.name, BREAKER.c.state, *counts.values()).where(BREAKER.c.seq > 0)).all()
     return {
         "breakers": {row.name: row.state for row in rows},
         "breaker_transitions": {(row.name, to): row[2 + n] for row in rows for n, to in enumerate(counts)},
