@@ -144,6 +144,11 @@ def beating(data_path: Path, subject: str, *, every_seconds: float = BEAT_SECOND
         file.remove()
 
 
+def beat_path(data_path: Path, subject: str) -> Path:
+    """Return where the beats of a subject lie."""
+    return data_path / FOLDER / f"{subject}{_SUFFIX}"
+
+
 def beat_once(data_path: Path, subject: str) -> None:
     """Leave one beat and return."""
     file = BeatFile(data_path / FOLDER, subject)
@@ -154,7 +159,7 @@ def beat_once(data_path: Path, subject: str) -> None:
 def read_beat(data_path: Path, subject: str) -> Beat | None:
     """Return the newest beat; None when there is none, or none that can be read."""
     try:
-        text = (data_path / FOLDER / f"{subject}{_SUFFIX}").read_bytes()
+        text = beat_path(data_path, subject).read_bytes()
         return Beat(**json.loads(text))
     except (OSError, ValueError, TypeError):
         return None
@@ -169,4 +174,4 @@ def subjects(data_path: Path) -> list[str]:
 def remove_beat(data_path: Path, subject: str) -> None:
     """Remove what an ended run has left."""
     with suppress(OSError):
-        (data_path / FOLDER / f"{subject}{_SUFFIX}").unlink(missing_ok=True)
+        beat_path(data_path, subject).unlink(missing_ok=True)

@@ -27,6 +27,9 @@ from ao_pipeline.resilience.run_recovery import Verdict, Worker, judge_waiting, 
 MAX_RUNS: Final = 50
 """Live runs looked at in one evaluation; the queue lets four run at once."""
 
+MAX_EVENTS: Final = 500
+"""Events of a run searched for its process. One that waits for the code server has two for each try."""
+
 KILL_SECONDS: Final = 5.0
 
 _GRPC_INFO: Final = ".dagster/grpc_info"
@@ -84,20 +87,25 @@ def _launched_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple
         return None
     if host not in _LOOPBACK | {socket.gethostname()}:
         return None
-    records = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, limit=50).records
-    for record in reversed(records):
+    kinds = {dg.DagsterEventType.ENGINE_EVENT, dg.DagsterEventType.RUN_STARTING}
+    for record in reversed(instance.get_records_for_run(run.run_id, of_type=kinds, limit=MAX_EVENTS).records):
         entry = record.event_log_entry
         event = entry.dagster_event
-        if event is None or not (event.message or "").startswith(_STARTED_PROCESS):
+        if event is None:
             continue
-        pid = event.engine_event_data.metadata.get("pid")
-        if pid is None:
-            return None
-        started = processes.started_at(int(str(pid.value)))
-        # A process that is younger than the event has its pid, and is another one: 0 never fits.
-        is_same = started is not None and started <= entry.timestamp + processes.SAME_START_SECONDS
-        return int(str(pid.value)), started if started is not None and is_same else 0.0
+        if event.event_type == dg.DagsterEventType.RUN_STARTING:
+            return None  # Launched once more; the process of this launch has not reported yet.
+        if (event.message or "").startswith(_STARTED_PROCESS):
+            pid = event.engine_event_data.metadata.get("pid")
+            return None if pid is None else _process_of(int(str(pid.value)), reported_at=entry.timestamp)
     return None
+
+
+def _process_of(pid: int, *, reported_at: float) -> tuple[int, float]:
+    """Return the pid with the start of its process; one that is younger than the report is another one: 0 never fits."""
+    started = processes.started_at(pid)
+    is_same = started is not None and started <= reported_at + processes.SAME_START_SECONDS
+    return pid, started if started is not None and is_same else 0.0
 
 
 def _end(healing: Healing, run: dg.DagsterRun, verdict: Verdict) -> None:

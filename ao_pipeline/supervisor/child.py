@@ -110,6 +110,9 @@ class Child:
             self._first_started = now
         self._began, self._failures, self._probe, self._stopped_since = now, 0, None, None
         self._probed_at = float("-inf")
+        if self.spec.forget is not None:
+            with suppress(OSError):
+                self.spec.forget.unlink(missing_ok=True)
         try:
             self.process = subprocess.Popen(  # noqa: S603 - the commands are our own.
                 self.spec.command,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from ao_pipeline.adapters.run_beats import ENGINE, beat_path
 from ao_pipeline.settings import Settings
 from ao_pipeline.supervisor.probes import Probe, daemon_probe, grpc_probe, http_probe
 
@@ -47,6 +48,7 @@ class ProcessSpec:
         url: What people open or connect to; for display.
         host, port: What it listens on; port 0 when nothing.
         port_setting: The setting that moves the port.
+        forget: A file that its life before has left, removed before each start.
         is_survived_by_children: Its children finish their work when it is restarted; the code server's run workers do.
     """
 
@@ -57,6 +59,7 @@ class ProcessSpec:
     host: str = "127.0.0.1"
     port: int = 0
     port_setting: str = ""
+    forget: Path | None = None
     is_survived_by_children: bool = False
     patience: Patience = field(default_factory=Patience)
 
@@ -119,6 +122,7 @@ def engine_specs(settings: Settings, workspace: Path) -> tuple[ProcessSpec, ...]
         probe=daemon_probe(
             settings.data_path, host, settings.exporter_port, code=grpc_probe(settings.code_server_port)
         ),
+        forget=beat_path(settings.data_path, ENGINE),
         # The limits of the beats are patience enough: one more look excludes a slip.
         patience=Patience(failures=2),
     )

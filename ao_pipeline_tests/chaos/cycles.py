@@ -24,7 +24,7 @@ ABANDON_SECONDS: Final = 180.0
 """A cycle that is neither closed nor worked on after this is a finding; the next one is asked for."""
 
 LOST_REQUEST_SECONDS: Final = 20.0
-"""A cycle that nothing has opened and nothing works on is asked for again: the part of `catch_up`, which looks at real time."""
+"""A cycle that nothing has opened and nothing has worked on for so long is asked for again: the part of `catch_up`, which looks at real time."""
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Requested:
     cycle: Cycle
     asked_at: float
     attempts: int = 1
+    worked_on_at: float = 0.0
     status: str = ""
 
 
@@ -97,8 +98,11 @@ class Cadence:
             self._ask(self.next_cycle)
             self.requested.append(Requested(self.next_cycle, time.monotonic()))
             self.next_cycle = self.next_cycle.shift(1)
-        elif item.status == "" and waited > LOST_REQUEST_SECONDS * item.attempts and not live_runs(self.engine):
+        elif live_runs(self.engine) or item.status:
+            item.worked_on_at = time.monotonic()
+        elif time.monotonic() - max(item.worked_on_at, item.asked_at) > LOST_REQUEST_SECONDS:
             item.attempts += 1
+            item.worked_on_at = time.monotonic()
             self._ask(item.cycle)
 
     def _ask(self, cycle: Cycle) -> None:

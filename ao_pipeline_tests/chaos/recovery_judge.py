@@ -72,6 +72,22 @@ def _unhealthy_runs(engine: Engine, struck: Requested | None) -> str:
     return ""
 
 
+def wrongly_ended(engine: Engine) -> list[str]:
+    """Return the runs that recovery ended although their process lived on: it said something afterwards."""
+    found = []
+    with instance_of(engine) as instance:
+        for run in instance.get_runs(dg.RunsFilter(job_name="cycle"), limit=5_000):
+            ended = False
+            for entry in instance.all_logs(run.run_id):
+                event = entry.dagster_event
+                message = (event.message if event else "") or ""
+                ended = ended or message.startswith("Ended by recovery")
+                if ended and event and (event.step_key or message.startswith(("Process for run", "Ignoring a run"))):
+                    found.append(f"run {run.run_id} of cycle {run.tags.get('ao/cycle')}: {message[:100]}")
+                    break
+    return found
+
+
 def judge_store(engine: Engine, cadence: Cadence) -> dict[str, Any]:
     """Return what was lost or doubled over everything that was asked for."""
     problems: list[str] = list(cadence.problems)
@@ -108,12 +124,14 @@ def judge_store(engine: Engine, cadence: Cadence) -> dict[str, Any]:
         store.close()
     with instance_of(engine) as instance:
         slots = leaked_slots(instance)
-        live = instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    problems += findings + ([f"{live} runs are still STARTED"] if live else [])
+        live = instance.get_runs_count(dg.RunsFilter(job_name="cycle", statuses=[dg.DagsterRunStatus.STARTED]))
+    wrong = wrongly_ended(engine)
+    problems += wrong + findings + ([f"{live} runs are still STARTED"] if live else [])
     return {
         "lost": lost + len(findings),
         "doubled": doubled,
         "leaked_slots": len(slots),
+        "wrongly_ended": len(wrong),
         "cycles": len(cadence.requested),
         "cycle_statuses": dict(statuses),
         "problems": problems,

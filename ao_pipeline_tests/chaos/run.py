@@ -173,7 +173,7 @@ def report_of(
         "healthy_p50_seconds": percentile(story.seconds(), 0.50),
         "healthy_p99_seconds": percentile(story.seconds(), 0.99),
         "healthy_max_seconds": percentile(story.seconds(), 1.0),
-        "false_kills": len(story.false_kills),
+        "false_kills": len(story.false_kills) + verdict.get("wrongly_ended", 0),
         "by_target": {
             name: {"count": len(found), "p50": percentile(found, 0.5), "p99": percentile(found, 0.99)}
             for name, found in sorted(by_target.items())

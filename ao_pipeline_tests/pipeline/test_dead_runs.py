@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.events import DagsterEvent, DagsterEventType, EngineEventData
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from ao_pipeline.adapters.run_beats import Beat, BeatFile, beat_once, beating, read_beat, remove_beat, subjects
@@ -249,6 +250,39 @@ def test_a_run_stuck_in_starting_is_resolved(instance: dg.DagsterInstance, data:
 
     assert status_of(instance, run) == "FAILURE"
     assert recoveries() == {"stuck_starting": 1}
+
+
+def launched(instance: dg.DagsterInstance, pid: int, *, again: bool) -> dg.DagsterRun:
+    """Return a run that a code server has started in process `pid`, and, asked once more, is starting again."""
+    run = instance.create_run_for_job(empty_job, tags={".dagster/grpc_info": json.dumps({"host": "127.0.0.1"})})
+    for number in range(2 if again else 1):
+        instance.report_dagster_event(
+            DagsterEvent(DagsterEventType.RUN_STARTING.value, "empty_job", message="starts"), run.run_id
+        )
+        if number == 0:
+            data = EngineEventData.in_process(pid)
+            instance.report_engine_event(f"Started process for run (pid: {pid}).", run, data)
+    return run
+
+
+def test_a_run_whose_process_died_before_its_first_beat_is_found(instance: dg.DagsterInstance, data: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    run = launched(instance, process.pid, again=False)
+    process.wait()
+
+    evaluate(instance, data)
+
+    assert status_of(instance, run) == "FAILURE"
+    assert recoveries() == {"process_gone": 1}
+
+
+def test_the_process_of_an_earlier_launch_says_nothing_of_this_one(instance: dg.DagsterInstance, data: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    run = launched(instance, process.pid, again=True)
+    process.wait()
+
+    assert evaluate(instance, data).done == []
+    assert status_of(instance, run) == "STARTING"
 
 
 def test_a_canceled_run_whose_process_is_gone_is_canceled(
