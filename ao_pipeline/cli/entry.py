@@ -45,7 +45,7 @@ SECTIONS: Final[Mapping[str, tuple[click.Command, ...]]] = {
         probe.probe,
     ),
     "Read the past": (past.log, past.show, past.diff, rows.blame, rows.asof, export.export),
-    "Take changes back": (undo.revert, holds.hold),
+    "Take changes back": (undo.revert, holds.hold, holds.accept_volume),
 }
 
 

@@ -1,4 +1,4 @@
-"""`ao hold`: keep an asset from being computed."""
+"""`ao hold`: keep an asset from being computed. `ao accept-volume`: let it shrink."""
 
 from __future__ import annotations
 
@@ -65,3 +65,16 @@ def release(context: click.Context, asset: str, accept: bool) -> None:
         return
     click.echo(f"ao: {spec.asset} is not on hold; see `ao hold list`", err=True)
     context.exit(1)
+
+
+@click.command("accept-volume", short_help="Let an asset's next complete listing shrink it, once.")
+@click.argument("asset")
+@click.option("--reason", required=True, help="Why the rows are really gone; kept with the asset's bundles.")
+@click.pass_obj
+def accept_volume(session: Session, asset: str, reason: str) -> None:
+    """Say that what is missing from ASSET's complete listing is really gone: its next commit may delete it."""
+    from ao_pipeline.adapters.state.acceptance import accept_drop
+
+    spec = session.store.spec(asset)
+    bundle_id = accept_drop(session.store, spec.asset, actor=actor(), reason=reason)
+    click.echo(f"{spec.asset} may shrink with its next commit, once; bundle {bundle_id} says why")

@@ -41,7 +41,7 @@ def check_volume(
         stored_rows: Rows of the same scope in the store.
         listed_rows: Rows in the complete listing.
         policy: The thresholds.
-        what: The table or scope, for the message.
+        what: The table, or the table and what it is of, for the message.
 
     Raises:
         VolumeDropError: Nothing was listed although rows are stored, or fewer than `min_ratio` of at least
@@ -54,7 +54,8 @@ def check_volume(
     if emptied or shrunk:
         raise VolumeDropError(
             f"{what or 'the listing'} has {listed_rows} rows where {stored_rows} are stored; refused as a volume drop."
-            " Check the credentials' access; nothing was deleted",
+            " Nothing was deleted. Check the credentials' access; if they are really gone,"
+            f" `ao accept-volume {what.partition(' ')[0] or 'ASSET'} --reason ...` lets the next complete listing pass",
             stored_rows=stored_rows,
             listed_rows=listed_rows,
         )

@@ -7,6 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
+from ao_pipeline.adapters.state.acceptance import is_drop_accepted
 from ao_pipeline.bundles.changes import Change
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.collect.cadence import CADENCE
@@ -35,6 +36,7 @@ def _declare(spec: TableSpec) -> Any:
                 stored_keys=partial(work.store.read_keys, spec.asset),
                 now=work.now,
                 stored_table=lambda asset: work.table(by_asset[asset]),
+                accepts_drop=is_drop_accepted(work.store, spec.asset),
             )
         return Change(
             rows=collected.rows,

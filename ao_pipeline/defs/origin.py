@@ -32,6 +32,7 @@ def collect_from_origin(
     stored_keys: Callable[[], pa.Table],
     now: datetime,
     stored_table: Callable[[str], pa.Table],
+    accepts_drop: bool = False,
 ) -> Collected:
     """Collect one asset from files when there are some for it, else from its upstream.
 
@@ -45,6 +46,7 @@ def collect_from_origin(
         stored_keys: Reads the key columns of all stored rows.
         now: The cycle's end.
         stored_table: Reads the asset's own table, or one that it declares to read.
+        accepts_drop: Whether a person said that what is missing upstream is really gone.
 
     Raises:
         ConfigError: The folder is missing.
@@ -68,6 +70,7 @@ def collect_from_origin(
             stored_keys=stored_keys,
             now=now,
             stored_table=stored_table,
+            accepts_drop=accepts_drop,
         )
     if cursor is None or is_ours or not _is_simulated(asset, settings):
         return collected

@@ -42,9 +42,7 @@ def test_a_lifetime_is_a_number_of_seconds(said: bytes, seconds: float) -> None:
     assert lifetime_of(RawAnswer(200, {}, b'{"access_token":"t","expires_in":' + said + b"}")) == seconds
 
 
-@pytest.mark.parametrize(
-    "said", [b"-1", b"true", b"[1]", b"1e300", b"NaN", b'"soon"', '"٣"'.encode()], ids=repr
-)
+@pytest.mark.parametrize("said", [b"-1", b"true", b"[1]", b"1e300", b"NaN", b'"soon"', '"٣"'.encode()], ids=repr)
 def test_a_lifetime_that_is_none_is_refused(said: bytes) -> None:
     with pytest.raises(ContractError):
         lifetime_of(RawAnswer(200, {}, b'{"expires_in":' + said + b"}"))

@@ -33,7 +33,6 @@ from ao_pipeline.collect.overlap import MAX_REMEMBERED
 from ao_pipeline.collect.parse.asana import parse_story
 from ao_pipeline.collect.result import Collected, Cursor, Drift
 from ao_pipeline.collect.tables import RAW_ASANA_STORIES, RAW_ASANA_TASKS
-from ao_pipeline.collect.volume import check_volume
 from ao_pipeline.errors import AoError
 
 MAX_TASKS: Final = 500
@@ -95,7 +94,7 @@ def collect_stories(request: CollectionRequest) -> Collected:
             rows,
             cursor=next_cursor(request, batch, new_cursor, empty={"generation": 0}),
             drift=drift,
-            deleted=_deleted(batch, stored, present=times.keys(), read=read),
+            deleted=_deleted(request, batch, stored, present=times.keys(), read=read),
             quarantined=batch.quarantined,
         )
 
@@ -158,14 +157,16 @@ def _bare(cursor: Cursor, read: list[str], *, with_rows: set[str], times: dict[s
     return sorted(bare & times.keys())
 
 
-def _deleted(batch: Batch, stored: pa.Table, *, present: Iterable[str], read: list[str]) -> pa.Table:
+def _deleted(
+    request: CollectionRequest, batch: Batch, stored: pa.Table, *, present: Iterable[str], read: list[str]
+) -> pa.Table:
     """Return the stored stories whose task is gone, or whose task was read and has them no more."""
     spec, owners = RAW_ASANA_STORIES, stored.column("task_gid")
     is_gone = pc.invert(pc.is_in(owners, value_set=pa.array(list(present), pa.string())))
     is_read = pc.is_in(owners, value_set=pa.array(read, pa.string()))
     kept = key_table(spec, {key[-1:] for key in batch.keys | batch.quarantined_keys})
     deleted = absent_keys(spec, stored.filter(pc.or_(is_gone, is_read)), kept)
-    check_volume(stored.num_rows, stored.num_rows - deleted.num_rows + len(batch), what=spec.name)
+    request.check_volume(stored.num_rows, stored.num_rows - deleted.num_rows + len(batch), what=spec.name)
     return deleted
 
 

@@ -26,7 +26,6 @@ from ao_pipeline.collect.overlap import drop_seen, remember
 from ao_pipeline.collect.parse.asana import parse_task
 from ao_pipeline.collect.result import Collected, Cursor, Drift
 from ao_pipeline.collect.tables import RAW_ASANA_TASKS
-from ao_pipeline.collect.volume import check_volume
 from ao_pipeline.errors import AoError, ContractError
 
 RECONCILE_EVERY: Final = timedelta(hours=24)
@@ -195,7 +194,7 @@ def _reconcile(reading: _Reading, listings: list[Listing]) -> Any:
     known = _list_tasks(reading, listings, _KEY_FIELDS, modified_since=None)
     _walk_subtasks(reading, _parents(known))
     stored = reading.request.stored_keys()
-    check_volume(stored.num_rows, len(reading.listed), what=RAW_ASANA_TASKS.name)
+    reading.request.check_volume(stored.num_rows, len(reading.listed), what=RAW_ASANA_TASKS.name)
     stored_gids = set(stored.column("task_gid").to_pylist())
     have = stored_gids | {key[0] for key in reading.batch.keys | reading.batch.quarantined_keys}
     missed = sorted(reading.listed - have)

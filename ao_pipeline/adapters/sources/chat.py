@@ -26,7 +26,6 @@ from ao_pipeline.collect.contracts import google as contracts
 from ao_pipeline.collect.parse.chat import parse_member, parse_space
 from ao_pipeline.collect.result import Collected, Cursor, Drift
 from ao_pipeline.collect.tables import RAW_CHAT_MEMBERS, RAW_CHAT_SPACES
-from ao_pipeline.collect.volume import check_volume
 from ao_pipeline.errors import AoError, ContractError
 
 PAGE_SIZE: Final = 1000
@@ -68,7 +67,7 @@ def collect_members(request: CollectionRequest) -> Collected:
             stored = request.stored_keys()
             kept = key_table(spec, batch.keys | batch.quarantined_keys)
             gone += absent_keys(spec, in_scopes(stored, "membership_name", due), kept).to_pylist()
-            check_volume(stored.num_rows, stored.num_rows - len(gone), what=spec.name)
+            request.check_volume(stored.num_rows, stored.num_rows - len(gone), what=spec.name)
         return collected(
             client,
             spec,

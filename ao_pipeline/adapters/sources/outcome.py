@@ -13,7 +13,6 @@ from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.collect.batch import Batch, Key
 from ao_pipeline.collect.result import Collected, Cursor, Drift, Quarantined
-from ao_pipeline.collect.volume import check_volume
 
 MAX_HOLDS: Final = 3
 """Collections in a row whose cursor stays behind because a record was quarantined."""
@@ -52,7 +51,7 @@ def full_listing(
         VolumeDropError: The listing shrank too much to be believed.
     """
     stored = request.stored_keys()
-    check_volume(stored.num_rows, len(batch) + len(batch.quarantined_keys), what=spec.name)
+    request.check_volume(stored.num_rows, len(batch) + len(batch.quarantined_keys), what=spec.name)
     if not batch.quarantined_keys:
         return collected(client, spec, batch.table(), cursor=cursor, drift=drift, is_full=True)
     kept = key_table(spec, batch.keys | batch.quarantined_keys)
@@ -135,7 +134,7 @@ def left_scopes(
         return spec.key_schema.empty_table()
     stored = request.stored_keys()
     gone = in_scopes(stored, column, left)
-    check_volume(stored.num_rows, stored.num_rows - gone.num_rows, what=spec.name)
+    request.check_volume(stored.num_rows, stored.num_rows - gone.num_rows, what=spec.name)
     return gone.select(list(spec.key_names)).cast(spec.key_schema)
 
 
@@ -155,5 +154,5 @@ def relisted_scope(
     """
     kept = key_table(spec, set(listed))
     stored = in_scopes(request.stored_keys(), column, [scope])
-    check_volume(stored.num_rows, kept.num_rows, what=f"{spec.name} of {scope}")
+    request.check_volume(stored.num_rows, kept.num_rows, what=f"{spec.name} of {scope}")
     return absent_keys(spec, stored, kept)

@@ -64,6 +64,7 @@ def collect(
     stored_keys: Callable[[], pa.Table],
     now: datetime,
     stored_table: Callable[[str], pa.Table] = no_tables,
+    accepts_drop: bool = False,
     sleep: Callable[[float], None] = clock.sleep,
     monotonic: Callable[[], float] = clock.monotonic_seconds,
 ) -> Collected:
@@ -76,6 +77,7 @@ def collect(
         stored_keys: Reads the key columns of all stored rows; called only when needed.
         now: The cycle's end.
         stored_table: Reads a whole stored table by its asset; called by collectors that follow another table.
+        accepts_drop: Whether a person said that what is missing from a complete listing is really gone.
         sleep: Waits; a test passes its own.
         monotonic: Measures durations; a test passes its own.
 
@@ -97,6 +99,7 @@ def collect(
             stored_keys=stored_keys,
             now=now,
             stored_table=stored_table,
+            accepts_drop=accepts_drop,
             sleep=sleep,
             monotonic=monotonic,
         )

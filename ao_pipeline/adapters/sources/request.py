@@ -14,6 +14,7 @@ from ao_pipeline.adapters.sources.exchange import TokenProvider
 from ao_pipeline.adapters.sources.http import SourceClient
 from ao_pipeline.adapters.sources.tokens import GOOGLE_SCOPES, FixedToken, GoogleTokens
 from ao_pipeline.adapters.sources.xero_tokens import XeroTokens
+from ao_pipeline.collect.volume import check_volume
 from ao_pipeline.errors import UnknownNameError
 from ao_pipeline.settings import Settings
 
@@ -40,6 +41,7 @@ class CollectionRequest:
         stored_keys: Reads the key columns of all stored rows; called only when absence has to be told from presence.
         now: The cycle's end.
         stored_table: Reads a whole stored table by its asset, for a collector that follows another table.
+        accepts_drop: Whether a person said that what is missing from a complete listing is really gone.
         sleep: Waits; a test passes its own.
         monotonic: Measures durations; a test passes its own.
     """
@@ -49,8 +51,18 @@ class CollectionRequest:
     stored_keys: Callable[[], pa.Table]
     now: datetime
     stored_table: Callable[[str], pa.Table] = no_tables
+    accepts_drop: bool = False
     sleep: Callable[[float], None] = clock.sleep
     monotonic: Callable[[], float] = clock.monotonic_seconds
+
+    def check_volume(self, stored_rows: int, listed_rows: int, *, what: str) -> None:
+        """See `collect.volume.check_volume`; what a person accepted passes.
+
+        Raises:
+            VolumeDropError: The listing shrank too much to be believed.
+        """
+        if not self.accepts_drop:
+            check_volume(stored_rows, listed_rows, what=what)
 
     def generation(self) -> int:
         """Return the number of the listing that the cursor continues; 0 before the first."""
