@@ -77,6 +77,10 @@ class FencedError(PermanentError):
     """A newer writer has taken the asset over; this one may not commit any more."""
 
 
+class StandbyError(PermanentError):
+    """Another engine acts on this state store. Nothing was written."""
+
+
 class IntegrityError(PermanentError):
     """A recomputed hash differs from the recorded one. Nothing was committed."""
 

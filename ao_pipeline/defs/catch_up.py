@@ -11,6 +11,7 @@ from ao_pipeline import clock
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
+from ao_pipeline.defs.engine import standby_reason
 from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_job, cycle_request
 from ao_pipeline.defs.live import LIVE
 from ao_pipeline.defs.resources import opened_store
@@ -29,6 +30,8 @@ def catch_up(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReas
     runs = context.instance.get_runs(dg.RunsFilter(job_name=CYCLE_JOB_NAME, statuses=LIVE), limit=20)
     live = {run.tags[tags.CYCLE] for run in runs if tags.CYCLE in run.tags}
     with opened_store() as store:
+        if (standby := standby_reason(store, settings)) is not None:
+            return dg.SkipReason(standby)
         records = store.cycles.latest(limit=1)
         close_interrupted(store, Cycle.last_closed(clock.utc_now()), live)
     newest = Cycle.from_key(records[0].cycle) if records else None

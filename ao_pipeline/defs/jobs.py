@@ -19,6 +19,8 @@ from ao_pipeline.resilience.catch_up import MAX_CYCLES
 from ao_pipeline.settings import current_settings
 
 CYCLE_JOB_NAME: Final = "cycle"
+MANUAL_JOB: Final = "__ASSET_JOB"
+"""Dagster's own job behind "materialize" in the UI. Its runs have none of our tags: neither lane nor purpose."""
 
 CYCLE_LANE: Final = {"ao/lane": "cycle"}
 """Runs with this tag execute one at a time; see the concurrency limits in `dagster.yaml`."""

@@ -47,6 +47,7 @@ class Work:
     run_id: str
     reads: tuple[TableSpec, ...]
     facts: Facts = field(default_factory=dict)
+    engine_token: int = 0
     remaining_seconds: Callable[[], float] = field(default=lambda: math.inf)
     """Time until the step is interrupted: for a rule with many waits, which can stop between two of them."""
 
@@ -154,7 +155,10 @@ def _body(recipe: _Recipe, rule: Rule) -> Callable[..., Any]:
     def materialize(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows the bare class only
         first, last = cycles_of(context)
         abort, spec = state.store.database.abort, recipe.spec
-        with mapped_failures(context, state.store), step_limits(context, spec.asset, state.settings, abort=abort) as bounds:
+        with (
+            mapped_failures(context, state.store),
+            step_limits(context, spec.asset, state.settings, abort=abort) as bounds,
+        ):
             run_id, reads = root_run_id(context), recipe.reads
             work = Work(
                 state.store,
@@ -164,6 +168,7 @@ def _body(recipe: _Recipe, rule: Rule) -> Callable[..., Any]:
                 last,
                 run_id,
                 reads,
+                engine_token=state.engine_token,
                 remaining_seconds=bounds.remaining_seconds,
             )
             return materialize_result(_materialize(context, work, recipe, rule))
@@ -210,6 +215,7 @@ def _restore(context: dg.AssetExecutionContext, work: Work) -> Receipt:
             attempt=context.retry_number + 1,
             actor=actor,
             reason=reason,
+            engine_token=work.engine_token,
         )
     )
     if context.run.tags.get(tags.HOLD) == "true":
@@ -230,7 +236,7 @@ def _compute(context: dg.AssetExecutionContext, work: Work, recipe: _Recipe, rul
         def commit_step(name: str, change: Change) -> Receipt:
             writer = work.store.begin(_intent(context, work, recipe, name=f"{name}:{work.run_id}", inputs=""))
             if writer.found is not None:
-                return Receipt(writer.found, pa.table({}), is_replay=True)
+                return Receipt(writer.found, is_replay=True)
             receipt = work.store.commit(writer, change)
             context.log_event(materialization(receipt.header, f"bundle {name!r} before the asset's own"))
             return receipt
@@ -240,7 +246,7 @@ def _compute(context: dg.AssetExecutionContext, work: Work, recipe: _Recipe, rul
     writer = work.store.begin(intent)
     if writer.found is not None:
         context.log.info(f"bundle {writer.found.bundle_id} was committed by an earlier attempt; reporting it")
-        return Receipt(writer.found, pa.table({}), is_replay=True)
+        return Receipt(writer.found, is_replay=True)
     if recipe.is_skippable and writer.head.seq and writer.head.inputs == inputs:
         return work.store.commit(
             writer, Change(work.spec.empty(), is_full=False, stats={"skipped": "inputs unchanged"})
@@ -261,6 +267,7 @@ def _intent(context: dg.AssetExecutionContext, work: Work, recipe: _Recipe, *, n
         code_version=recipe.code_version,
         reason=context.run.tags.get(tags.REASON, ""),
         inputs=inputs,
+        engine_token=work.engine_token,
     )
 
 

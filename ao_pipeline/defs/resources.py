@@ -14,7 +14,10 @@ from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
+from ao_pipeline.defs.engine import join_engine
 from ao_pipeline.settings import Settings, current_settings
+
+CHECKS_JOB_NAME: Final = "checks"
 
 REPORT_ASSET: Final = dg.AssetKey(["ops", "cycle_report"])
 """The asset that closes a cycle: a run that selects it is a cycle."""
@@ -24,6 +27,7 @@ class StateResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The state store that the settings name. Opened at the start of a run, closed at its end, also when it fails."""
 
     _store: StateStore | None = PrivateAttr(default=None)
+    _engine_token: int = PrivateAttr(default=0)
 
     @contextlib.contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[StateResource]:
@@ -32,11 +36,19 @@ class StateResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 stack.enter_context(beating(self.settings.data_path, context.run.run_id))
             store = stack.enter_context(contextlib.closing(open_store(self.settings)))
             self._store = store
+            self._engine_token = self._join(store, context.run)
             try:
                 self._open_cycle(store, context.run)
                 yield self
             finally:
                 self._store = None
+
+    def _join(self, store: StateStore, run: dg.DagsterRun | None) -> int:
+        """Return the token that the run writes under: the one it was asked for under, or the one of this moment."""
+        if run is None or run.job_name == CHECKS_JOB_NAME:
+            return 0  # Checks write nothing: they may run anywhere.
+        asked_under = run.tags.get(tags.ENGINE_LEASE)
+        return int(asked_under) if asked_under else join_engine(store, self.settings)
 
     def _open_cycle(self, store: StateStore, run: dg.DagsterRun | None) -> None:
         """Record that a run works on its cycle, before it writes anything; reverts and checks are no cycles."""
@@ -54,6 +66,11 @@ class StateResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if self._store is None:
             raise RuntimeError("the state store is only open while a run executes")
         return self._store
+
+    @property
+    def engine_token(self) -> int:
+        """The token of the engine's lease that this run writes under."""
+        return self._engine_token
 
     @property
     def settings(self) -> Settings:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 PURPOSE: Final = "ao/purpose"
-"""cycle | follow-up | catch-up | revert | recompute | checks; absent on runs that a person started in the UI."""
+"""cycle | follow-up | catch-up | heal | revert | recompute | checks; absent on runs that a person started in the UI."""
 
-AUTOMATIC: Final = frozenset({"cycle", "follow-up", "catch-up"})
+HEAL: Final = "heal"
+"""Purpose of a run that computes stale assets again, outside the regular cycles."""
+
+AUTOMATIC: Final = frozenset({"cycle", "follow-up", "catch-up", HEAL})
 """Purposes of runs that the engine asks for by itself: they compute, and never restore."""
 
 FOLLOWS: Final = "ao/follows"
@@ -17,6 +20,9 @@ REASON: Final = "ao/reason"
 ACTOR: Final = "ao/actor"
 HOLD: Final = "ao/hold"
 """`true`: put the asset on hold after reverting it."""
+
+ENGINE_LEASE: Final = "ao/engine_lease"
+"""Token of the engine's lease that the run was asked for under: a newer one fences it off."""
 
 CYCLE: Final = "ao/cycle"
 """Newest cycle of the run; runs over a range have no partition tag of their own."""

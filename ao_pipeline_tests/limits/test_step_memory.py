@@ -57,7 +57,7 @@ def test_the_limit_that_was_in_force_before_is_in_force_again() -> None:
 def test_an_error_that_an_allocation_caused_is_recognized_through_what_wraps_it() -> None:
     def body() -> None:
         try:
-            raise MemoryError
+            bytes(2**40)
         except MemoryError as error:
             raise RuntimeError("the database said no") from error
 

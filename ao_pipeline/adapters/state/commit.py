@@ -10,7 +10,8 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -18,11 +19,12 @@ import sqlalchemy as sa
 
 from ao_pipeline import clock
 from ao_pipeline.adapters.state import index_io
-from ao_pipeline.adapters.state.catalog import ASSET_HEAD, BUNDLE, BUNDLE_PAYLOAD
+from ao_pipeline.adapters.state.catalog import BUNDLE, BUNDLE_PAYLOAD
 from ao_pipeline.adapters.state.compare import Compared, compare, hash_change
 from ao_pipeline.adapters.state.database import Database
 from ao_pipeline.adapters.state.headers import computed_cycle, make_header, state_after
-from ao_pipeline.adapters.state.heads import lock_head, refuse_held
+from ao_pipeline.adapters.state.heads import lock_head, move_head, refuse_held
+from ao_pipeline.adapters.state.leases import refuse_displaced
 from ao_pipeline.adapters.state.model import PREVIEW_ROWS, CommitStep, Head, Intent, Receipt, Writer
 from ao_pipeline.adapters.state.quarantined import store_quarantine
 from ao_pipeline.adapters.state.tables_io import TablesIo
@@ -46,6 +48,12 @@ from ao_pipeline.errors import FencedError, IntegrityError
 
 FULL_VERIFY_ROWS: Final = 50_000
 """Up to this many rows a revert hashes the whole table again before it commits; above it, the rows that it wrote."""
+
+_FIND: Final = sa.select(BUNDLE).where(
+    BUNDLE.c.asset == sa.bindparam("of_asset"),
+    BUNDLE.c.cycle == sa.bindparam("of_cycle"),
+    BUNDLE.c.intent == sa.bindparam("of_intent"),
+)
 
 Probe = Callable[[CommitStep], None]
 
@@ -73,9 +81,7 @@ class Committer:
         with self._database.write(is_durable=False) as connection:
             head = lock_head(connection, asset)
             found = connection.execute(
-                sa.select(BUNDLE).where(
-                    BUNDLE.c.asset == asset, BUNDLE.c.cycle == intent.cycle.key, BUNDLE.c.intent == intent.name
-                )
+                _FIND, {"of_asset": asset, "of_cycle": intent.cycle.key, "of_intent": intent.name}
             ).first()
             if found is None and intent.kind is BundleKind.MATERIALIZE:
                 refuse_held(connection, asset)
@@ -84,7 +90,7 @@ class Committer:
                 found is None
             ):  # Whoever finds its bundle has nothing left to write, and must not overtake somebody who has.
                 fence += 1
-                connection.execute(ASSET_HEAD.update().where(ASSET_HEAD.c.asset == asset).values(fence=fence))
+                move_head(connection, asset, fence=fence)
         header = None if found is None else header_from(dict(found._mapping))
         return Writer(intent, fence, head, began, clock.to_micros(clock.utc_now()), header)
 
@@ -114,6 +120,8 @@ class Committer:
                     f"{spec.asset}: another writer (token {head.fence}) took over from this one (token {writer.fence}); "
                     "its result stands, this one is dropped"
                 )
+            if writer.intent.engine_token:
+                refuse_displaced(connection, writer.intent.engine_token)
             head = self._adopt_layout(connection, writer, head)
             self._probe(CommitStep.BEGUN)
             compared = compare(connection, self._tables, spec, head, change, listed)
@@ -140,30 +148,28 @@ class Committer:
         payload = payloads.encode(spec, changes)
         header = make_header(writer, head, change, changes, after=after, payload=payload)
         if payload:
-            connection.execute(BUNDLE_PAYLOAD.insert().values(bundle_id=header.bundle_id, payload=payload))
+            connection.execute(BUNDLE_PAYLOAD.insert(), {"bundle_id": header.bundle_id, "payload": payload})
         self._probe(CommitStep.PAYLOAD_STORED)
-        connection.execute(BUNDLE.insert().values(bundle_id=header.bundle_id, **asdict(header)))
+        connection.execute(BUNDLE.insert(), {"bundle_id": header.bundle_id, **vars(header)})
         store_quarantine(connection, intent, change)
         self._probe(CommitStep.BUNDLE_STORED)
         _store_index(connection, spec, header.seq, compared)
         self._probe(CommitStep.INDEX_STORED)
-        connection.execute(
-            ASSET_HEAD.update()
-            .where(ASSET_HEAD.c.asset == spec.asset)
-            .values(
-                seq=header.seq,
-                seal=header.seal,
-                state_hash=header.state_hash_after,
-                row_count=header.row_count_after,
-                cursor=header.cursor_after,
-                computed_cycle=computed_cycle(head, intent),
-                state_cycle=intent.state_cycle or intent.cycle.key,
-                inputs=intent.inputs,
-                layout=layout_of(spec),
-            )
+        move_head(
+            connection,
+            spec.asset,
+            seq=header.seq,
+            seal=header.seal,
+            state_hash=header.state_hash_after,
+            row_count=header.row_count_after,
+            cursor=header.cursor_after,
+            computed_cycle=computed_cycle(head, intent),
+            state_cycle=intent.state_cycle or intent.cycle.key,
+            inputs=intent.inputs,
+            layout=layout_of(spec),
         )
         self._probe(CommitStep.HEAD_MOVED)
-        return Receipt(header, preview_changes(spec, changes, limit=PREVIEW_ROWS))
+        return Receipt(header, partial(preview_changes, spec, changes, limit=PREVIEW_ROWS))
 
     def _apply(self, connection: sa.Connection, spec: TableSpec, changes: ChangeSet) -> None:
         self._tables.delete(connection, spec, changes.deleted.table.select(list(spec.key_names)))
@@ -220,7 +226,7 @@ class Committer:
             payload=b"",
             rows=len(index),
         )
-        connection.execute(BUNDLE.insert().values(bundle_id=header.bundle_id, **asdict(header)))
+        connection.execute(BUNDLE.insert(), {"bundle_id": header.bundle_id, **vars(header)})
         index_io.store_checkpoint(connection, spec, seq=header.seq, index=index)
         return replace(
             head,

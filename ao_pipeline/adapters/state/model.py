@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import pyarrow as pa
 
 from ao_pipeline.bundles.header import BundleHeader, BundleKind
+from ao_pipeline.bundles.preview import PREVIEW_SCHEMA
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.cycle import Cycle
 
@@ -60,6 +63,7 @@ class Intent:
         inputs: Canonical JSON of what it is computed from.
         target_id: Bundle whose state is restored; empty otherwise.
         state_cycle: Cycle that the rows are of, when that is not `cycle`.
+        engine_token: Token of the engine's lease that it acts under; 0 when it needs none.
     """
 
     spec: TableSpec
@@ -75,6 +79,7 @@ class Intent:
     inputs: str = ""
     target_id: str = ""
     state_cycle: str = ""
+    engine_token: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,13 @@ class Receipt:
     """What a commit did. `is_replay` says that the bundle was already there and nothing was written now."""
 
     header: BundleHeader
-    preview: pa.Table
+    make_preview: Callable[[], pa.Table] = PREVIEW_SCHEMA.empty_table
     is_replay: bool = False
+
+    @cached_property
+    def preview(self) -> pa.Table:
+        """A few changed rows as text, put together when somebody looks."""
+        return self.make_preview()
 
 
 @dataclass(frozen=True)

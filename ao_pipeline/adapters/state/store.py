@@ -17,7 +17,9 @@ from ao_pipeline.adapters.state.commit import Committer, Probe
 from ao_pipeline.adapters.state.cycles import CycleLog
 from ao_pipeline.adapters.state.database import Database
 from ao_pipeline.adapters.state.failures import FailureLog
+from ao_pipeline.adapters.state.healing import HealingLog
 from ao_pipeline.adapters.state.incidents import IncidentLog
+from ao_pipeline.adapters.state.leases import Leases
 from ao_pipeline.adapters.state.model import CommitStep, Head, Intent, Receipt, RevertPlan, Writer
 from ao_pipeline.adapters.state.postgres_io import PostgresIo
 from ao_pipeline.adapters.state.prune import Pruned, Pruner
@@ -56,6 +58,8 @@ class StateStore:
         self.failures = FailureLog(database)
         self.breakers = Breakers(database)
         self.incidents = IncidentLog(database)
+        self.healing = HealingLog(database)
+        self.leases = Leases(database)
 
     def spec(self, name: str) -> TableSpec:
         """Return the spec of an asset key or table name.
