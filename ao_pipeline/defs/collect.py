@@ -7,6 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
+from ao_pipeline.adapters.files_source.registry import READERS
 from ao_pipeline.adapters.state.acceptance import is_drop_accepted
 from ao_pipeline.bundles.changes import Change
 from ao_pipeline.bundles.schema import TableSpec
@@ -59,7 +60,7 @@ def _declare(spec: TableSpec) -> Any:
         spec,
         reads=FOLLOWS.get(spec.asset, ()),
         code_version=CONTRACT_VERSION,
-        kinds={source_of_asset(spec.asset), "http"},
+        kinds={source_of_asset(spec.asset), "http"} | ({"files"} if spec.asset in READERS else set()),
         cadence_minutes=CADENCE.interval_minutes[spec.asset],
         is_skippable=False,
         pool=source_of_asset(spec.asset),

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from ao_pipeline.adapters.sources.buckets import Bucket, RateLimit, bucket_path
-from ao_pipeline.adapters.sources.limits import Budget, RateLimiter
+from ao_pipeline.adapters.sources.http import SourceClient
+from ao_pipeline.adapters.sources.limits import Budget, RateLimiter, rate_limit
 from ao_pipeline.adapters.sources.rotating import RefreshTokenFile
+from ao_pipeline.adapters.sources.tokens import FixedToken
 from ao_pipeline.errors import AuthError, BudgetExhaustedError, ConfigError
 from ao_pipeline.sandbox.replies import encode_token
 from ao_pipeline.settings import PROJECT_DIR, Settings
@@ -49,6 +51,26 @@ def test_a_wait_that_does_not_fit_takes_nothing(tmp_path: Path, fake_time: FakeT
 
     level = Bucket(RateLimit(60), path=bucket_path(tmp_path, "xero", ""), monotonic=fake_time.monotonic)
     assert level.reserve(1, longest_wait_seconds=60) == pytest.approx(1)
+
+
+def test_xeros_day_is_what_its_plan_allows() -> None:
+    small = Settings(xero_daily_calls=1_000)
+
+    assert rate_limit("xero", Settings()) == RateLimit(60, units_per_day=5_000)
+    assert rate_limit("xero", small) == RateLimit(60, units_per_day=1_000)
+    assert rate_limit("asana", small) == RateLimit(1_500)
+
+
+def test_a_client_of_the_smallest_plan_stops_at_its_day(tmp_path: Path, fake_time: FakeTime) -> None:
+    settings = Settings(xero_base_url="http://127.0.0.1:9", xero_daily_calls=100, data_dir=tmp_path)
+    tokens, budget = FixedToken("t"), Budget(86_400, source="xero", sleep=fake_time.sleep)
+    client = SourceClient("xero", settings=settings, tokens=tokens, monotonic=fake_time.monotonic)
+    for _ in range(100):
+        fake_time.seconds += 1
+        client._limiter.acquire("", "xero.invoices.list", budget)
+    client._limiter.acquire("", "xero.invoices.list", budget)
+
+    assert fake_time.naps == [pytest.approx(864 - 99, rel=0.02)]
 
 
 def test_a_day_has_its_own_allowance(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import urllib3.exceptions
 from ao_pipeline import clock
 from ao_pipeline.adapters.sources.classify import classify, http_date
 from ao_pipeline.adapters.sources.exchange import Answer, Counters, Params, RawAnswer, TokenProvider
-from ao_pipeline.adapters.sources.limits import RATE_LIMITS, Budget, RateLimiter
+from ao_pipeline.adapters.sources.limits import Budget, RateLimiter, rate_limit
 from ao_pipeline.adapters.sources.threads import THREADS, Threads
 from ao_pipeline.errors import (
     AoError,
@@ -67,7 +67,7 @@ class SourceClient:
         # The sandbox states its own limits by 429; vendors' limits hold for the vendors.
         is_sandbox = self._base_url.startswith(settings.sandbox_url + "/")
         self._limiter = RateLimiter(
-            None if is_sandbox else RATE_LIMITS[source],
+            None if is_sandbox else rate_limit(source, settings),
             source=source,
             folder=settings.data_path / "limits",
             monotonic=monotonic,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from ao_pipeline import clock
 from ao_pipeline.adapters.sources.buckets import Bucket, RateLimit, bucket_path
 from ao_pipeline.errors import BudgetExhaustedError
 from ao_pipeline.resilience.progress import beat
+from ao_pipeline.settings import Settings
 
 RATE_LIMITS: Final[Mapping[str, RateLimit]] = {
     "asana": RateLimit(1_500),
@@ -20,12 +22,21 @@ RATE_LIMITS: Final[Mapping[str, RateLimit]] = {
     "gtasks": RateLimit(600, units_per_day=50_000),
     "people": RateLimit(90),
     "drive": RateLimit(12_000),
-    "xero": RateLimit(60, units_per_day=5_000),
+    "xero": RateLimit(60),
 }
 """Source: vendors' quota pages, 2026. Asana: paid plans, per token. Gmail: units per user, projects since May 2026.
-Calendar: per user. Chat: per project. Tasks: per day and account. Xero: per organisation; its smallest plan allows 1,000
-a day, of which an hourly collection of four listings takes about 200. Google states the minutes of Tasks, People and
-Drive in each project's console only; these are cautious."""
+Calendar: per user. Chat: per project. Tasks: per day and account. Xero: per organisation; the calls of a day depend on its
+plan (`rate_limit`). Google states the minutes of Tasks, People and Drive in each project's console only; these are cautious."""
+
+
+def rate_limit(source: str, settings: Settings) -> RateLimit:
+    """Return the limit of one credential of a source.
+
+    Xero's smallest plan allows 1,000 calls a day, of which an hourly collection of four listings takes about 200.
+    """
+    limit = RATE_LIMITS[source]
+    return replace(limit, units_per_day=settings.xero_daily_calls) if source == "xero" else limit
+
 
 GMAIL_UNITS: Final[Mapping[str, int]] = {"gmail.messages.get": 20, "gmail.messages.list": 5, "gmail.history.list": 2}
 """Units of one call; others cost one."""
