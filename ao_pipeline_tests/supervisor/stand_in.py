@@ -1,7 +1,7 @@
 """A stand-in process for supervisor tests: `stand_in.py FOLDER NAME PORT [mode...]`.
 
 Serves HTTP 200 on a port (0: none), notes its pid in FOLDER/NAME.pids, and by its modes: has a child in a session of
-its own (`child`), ignores SIGTERM (`stubborn`), exits at once (`crash`).
+its own (`child`), ignores SIGTERM (`stubborn`), exits at once (`crash`). After SIGUSR1 it runs on and answers no more.
 """
 
 from __future__ import annotations
@@ -11,13 +11,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+
+is_deaf = threading.Event()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers everything with 200."""
 
     def do_GET(self) -> None:
+        while is_deaf.is_set():
+            time.sleep(1)
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -34,6 +40,7 @@ def main() -> None:
     if "crash" in modes:
         print("ERROR: I crash, token=abc https://u:hunter2@h.example/", flush=True)
         sys.exit(3)
+    signal.signal(signal.SIGUSR1, lambda *_: is_deaf.set())
     if "stubborn" in modes:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "child" in modes:

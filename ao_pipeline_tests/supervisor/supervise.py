@@ -13,7 +13,9 @@ from ao_pipeline.settings import Settings
 from ao_pipeline.supervisor import Patience, ProcessSpec, run_supervised
 from ao_pipeline.supervisor.probes import http_probe
 
-PATIENCE = Patience(ready=10, probe_every=0.3, failures=2, backoff=0.1, backoff_cap=0.4, healthy_after=60, grace=1.0)
+PATIENCE = Patience(
+    ready=10, probe_every=0.3, failures=2, backoff=0.1, backoff_cap=0.4, healthy_after=60, grace=1.0, stopped=0.5
+)
 
 
 def main() -> int:

@@ -12,9 +12,18 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ao_pipeline.adapters.run_beats import ENGINE, beat_once, beat_path, beating, read_beat
 from ao_pipeline.settings import Settings
 from ao_pipeline.supervisor.output import KEPT_FILES, LogFile
-from ao_pipeline.supervisor.probes import Verdict, grpc_probe, heartbeat_probe, http_probe
+from ao_pipeline.supervisor.probes import (
+    BEAT_LIMIT_SECONDS,
+    SENSOR_OFF_SECONDS,
+    Verdict,
+    daemon_probe,
+    grpc_probe,
+    http_probe,
+    runs_probe,
+)
 from ao_pipeline.supervisor.specs import engine_specs, write_workspace
 
 
@@ -51,30 +60,77 @@ def answering(status: int, body: object) -> Iterator[int]:
         server.server_close()
 
 
+ALIVE, DEAD = Verdict(is_alive=True), Verdict(is_alive=False)
+
+
+def engine_beat(data_path: Path, *, age: float) -> None:
+    """Leave a beat of the engine that is so old."""
+    beat_once(data_path, ENGINE)
+    beat = read_beat(data_path, ENGINE)
+    assert beat is not None
+    beat_path(data_path, ENGINE).write_text(json.dumps({**vars(beat), "at": beat.at - age}))
+
+
 @pytest.mark.parametrize(
-    ("body", "is_alive"),
+    ("age", "heartbeat", "code", "is_alive"),
     [
-        ({"daemon_heartbeat_age_seconds": 30.0}, True),
-        ({"daemon_heartbeat_age_seconds": 121.0}, False),
-        ({"daemon_heartbeat_age_seconds": None}, None),
-        ({}, None),
-        ([], None),
+        (BEAT_LIMIT_SECONDS - 5, 900.0, DEAD, True),
+        (BEAT_LIMIT_SECONDS + 5, 20.0, ALIVE, False),
+        (BEAT_LIMIT_SECONDS + 5, 20.0, DEAD, None),
+        (BEAT_LIMIT_SECONDS + 5, None, ALIVE, None),
+        (SENSOR_OFF_SECONDS + 5, 119.0, ALIVE, True),
+        (SENSOR_OFF_SECONDS + 5, 121.0, ALIVE, False),
+        (None, 30.0, ALIVE, True),
+        (None, 121.0, ALIVE, False),
+        (None, None, ALIVE, None),
     ],
 )
-def test_a_daemon_is_judged_by_its_heartbeats_and_only_when_they_are_known(body: object, is_alive: bool | None) -> None:
-    with answering(503, body) as port:
-        verdict = heartbeat_probe("127.0.0.1", port)()
+def test_the_daemon_hangs_when_its_beats_are_too_old(
+    tmp_path: Path, age: float | None, heartbeat: float | None, code: Verdict, is_alive: bool | None
+) -> None:
+    if age is not None:
+        engine_beat(tmp_path, age=age)
+
+    with answering(503, {"daemon_heartbeat_age_seconds": heartbeat}) as port:
+        verdict = daemon_probe(tmp_path, "127.0.0.1", port, code=lambda: code)()
 
     assert verdict.is_alive is is_alive
 
 
-def test_without_an_exporter_nothing_is_known_of_the_daemon() -> None:
+@pytest.mark.parametrize("body", [{}, [], {"daemon_heartbeat_age_seconds": "soon"}])
+def test_a_health_that_says_nothing_of_the_daemon_condemns_nobody(tmp_path: Path, body: object) -> None:
+    with answering(200, body) as port:
+        verdict = daemon_probe(tmp_path, "127.0.0.1", port, code=lambda: ALIVE)()
+
+    assert verdict.is_alive is None
+
+
+def test_without_an_exporter_nothing_is_known_of_the_daemon(tmp_path: Path) -> None:
     with answering(200, {}) as port:
         pass
 
-    assert heartbeat_probe("127.0.0.1", port)() == Verdict(
+    assert daemon_probe(tmp_path, "127.0.0.1", port, code=lambda: ALIVE)() == Verdict(
         is_alive=None, detail="heartbeats unknown: ConnectionRefusedError"
     )
+
+
+def test_the_beat_of_a_daemons_earlier_life_does_not_vouch_for_this_one(tmp_path: Path) -> None:
+    specs = {spec.name: spec for spec in engine_specs(Settings(data_dir=tmp_path), tmp_path / "workspace.yaml")}
+
+    assert specs["daemon"].forget == beat_path(tmp_path, ENGINE)
+
+
+def test_a_run_probe_names_the_run_whose_process_is_gone(tmp_path: Path) -> None:
+    assert runs_probe(tmp_path)() == Verdict(is_alive=True, detail="0 under way")
+    with beating(tmp_path, "healthy-run"):
+        beat = read_beat(tmp_path, "healthy-run")
+        assert beat is not None
+        assert runs_probe(tmp_path)() == Verdict(is_alive=True, detail="1 under way")
+        beat_path(tmp_path, "dead-run").write_text(json.dumps({**vars(beat), "subject": "dead-run", "started": 1.0}))
+
+        verdict = runs_probe(tmp_path)()
+
+    assert verdict == Verdict(is_alive=False, detail="run dead-run: its process is gone")
 
 
 @pytest.mark.parametrize(("status", "is_alive"), [(200, True), (503, True), (404, False)])

@@ -142,13 +142,45 @@ def test_a_hung_process_is_started_again(start: Start) -> None:
     running = start(("web", free_port(), []))
     first = running.until("process.up")["pid"]
 
-    os.kill(first, signal.SIGSTOP)
+    os.kill(first, signal.SIGUSR1)
     hung = running.until("process.hung")
     second = running.until("process.up")["pid"]
 
     assert (hung["pid"], hung["reason"]) == (first, "GET /: TimeoutError")
     assert second != first
     assert not is_alive(first)
+    assert running.stop() == 0
+
+
+def test_a_stopped_process_is_started_again(start: Start) -> None:
+    running = start(("silent", 0, []))
+    first = running.until("process.up")["pid"]
+
+    os.kill(first, signal.SIGSTOP)
+    hung = running.until("process.hung")
+    ended = running.until("process.ended")
+    second = running.until("process.up")["pid"]
+
+    assert (hung["pid"], hung["reason"]) == (first, "stopped by a signal")
+    assert ended["code"] == -signal.SIGKILL
+    assert second != first
+    assert running.stop() == 0
+
+
+def test_a_process_that_is_stopped_for_a_moment_goes_on(start: Start) -> None:
+    running = start(("silent", 0, []), ("next", 0, []))
+    first = running.until("process.up", name="silent")["pid"]
+    running.until("supervisor.up")
+
+    os.kill(first, signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(first).status() == psutil.STATUS_STOPPED, "it is stopped")
+    os.kill(first, signal.SIGCONT)
+    wait_until(lambda: len(running.pids("next")) == 1, "the other one runs")
+    os.kill(running.pids("next")[0], signal.SIGKILL)
+    running.until("process.up", name="next")
+
+    assert running.pids("silent") == [first]
+    assert [event for event in running.events if event["event"] == "process.hung"] == []
     assert running.stop() == 0
 
 
