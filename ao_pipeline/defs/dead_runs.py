@@ -14,7 +14,7 @@ import dagster as dg
 
 from ao_pipeline import clock
 from ao_pipeline.adapters import processes
-from ao_pipeline.adapters.run_beats import read_beat, remove_beat, subjects
+from ao_pipeline.adapters.run_beats import Beat, read_beat, remove_beat, subjects
 from ao_pipeline.adapters.run_workers import observe
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
@@ -29,6 +29,9 @@ MAX_RUNS: Final = 50
 
 MAX_EVENTS: Final = 500
 """Events of a run searched for its process. One that waits for the code server has two for each try."""
+
+STALE_SECONDS: Final = 60.0
+"""Age from which the beat of an ended run is removed even if its process cannot be seen."""
 
 KILL_SECONDS: Final = 5.0
 
@@ -169,11 +172,18 @@ def _ask_for_its_cycle(healing: Healing, run: dg.DagsterRun) -> None:
 
 
 def _remove_stale_beats(healing: Healing, live: set[str]) -> None:
+    """Remove the beats of runs that are over or unknown, once nobody writes them any more."""
     for run_id in subjects(healing.data_path)[:MAX_RUNS]:
         if run_id in live:
             continue
         run = healing.instance.get_run_by_id(run_id)
         beat = read_beat(healing.data_path, run_id)
-        is_silent = beat is None or beat.age_seconds > 60.0
-        if is_silent and (run is None or run.is_finished):
+        if run is not None and not run.is_finished:
+            continue  # It has just begun.
+        if beat is None or beat.age_seconds > STALE_SECONDS or _is_gone(beat):
             remove_beat(healing.data_path, run_id)
+
+
+def _is_gone(beat: Beat) -> bool:
+    is_visible = beat.is_of_this_host and beat.is_of_this_namespace
+    return is_visible and processes.state_of(beat.pid, started=beat.started) is processes.ProcessState.GONE

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import configparser
-import http.server
-import json
 import re
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ao_pipeline.cli.probe import SUBJECTS
 from ao_pipeline.clock import to_micros
 from ao_pipeline.exporter.metrics import Scrape, render
 from ao_pipeline.observability.health import assess
@@ -102,51 +98,59 @@ def test_a_unit_restarts_its_process_whatever_its_exit(name: str) -> None:
     assert unit["Service"]["WorkingDirectory"] == "/opt/ao"
 
 
-@contextmanager
-def answering(health: object) -> Iterator[str]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps(health, separators=(",", ":")).encode()
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize(
-    ("age", "grpc", "restarted"),
-    [(20.5, "true", ""), (None, "true", ""), (500.2, "true", "ao-daemon"), (20.0, "false", "ao-code-server")],
+    ("verdicts", "restarted"),
+    [
+        ([0, 0, 0], 0),
+        ([1, 1, 1], 1),
+        ([1, 1, 0, 1, 1], 0),
+        ([1, 2, 1, 2, 1], 1),
+        ([2, 2, 2, 2], 0),
+        ([1, 1, 1, 1, 1, 1], 2),
+    ],
 )
-def test_the_hang_check_restarts_after_three_failures(
-    tmp_path: Path, age: float | None, grpc: str, restarted: str
-) -> None:
-    (tmp_path / "systemctl").write_text('#!/bin/sh\necho "$@" >> "$(dirname "$0")/calls"\n')
-    (tmp_path / "systemctl").chmod(0o755)
-    calls = tmp_path / "calls"
-    with answering({"status": "healthy", "daemon_heartbeat_age_seconds": age, "reasons": []}) as url:
-        environment = {
-            "PATH": "/usr/bin:/bin",
-            "HANG_CHECK_STATE": str(tmp_path / "state"),
-            "HANG_CHECK_SYSTEMCTL": str(tmp_path / "systemctl"),
-            "HANG_CHECK_EXPORTER": url,
-            "HANG_CHECK_WEBSERVER": url,
-            "HANG_CHECK_GRPC": grpc,
-        }
-        for _ in range(2):
-            subprocess.run([str(SYSTEMD / "hang-check.sh")], env=environment, check=True, timeout=30)
-        early = calls.exists()
+def test_the_hang_check_restarts_after_three_failures(tmp_path: Path, verdicts: list[int], restarted: int) -> None:
+    for name, text in {
+        "systemctl": 'echo "$@" >> "$(dirname "$0")/calls"',
+        "probe": 'test "$1" != daemon || exit $(cat "$0.verdict")',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HANG_CHECK_STATE": str(tmp_path / "state"),
+        "HANG_CHECK_SYSTEMCTL": str(tmp_path / "systemctl"),
+        "HANG_CHECK_PROBE": str(tmp_path / "probe"),
+    }
+
+    for verdict in verdicts:
+        (tmp_path / "probe.verdict").write_text(str(verdict))
         subprocess.run([str(SYSTEMD / "hang-check.sh")], env=environment, check=True, timeout=30)
 
-    assert not early
-    assert (calls.read_text() if calls.exists() else "") == (f"restart {restarted}.service\n" if restarted else "")
+    calls = tmp_path / "calls"
+    assert (calls.read_text() if calls.exists() else "") == "restart ao-daemon.service\n" * restarted
+
+
+def test_the_hang_check_asks_the_probes_that_there_are() -> None:
+    asked = re.findall(r"^judge ao-([a-z-]+) (\w+)$", (SYSTEMD / "hang-check.sh").read_text(), re.MULTILINE)
+
+    assert {unit: SUBJECTS[subject] for unit, subject in asked} == {
+        name: name for name in ("exporter", "code-server", "daemon", "webserver")
+    }
+
+
+def test_the_pod_runs_what_the_units_run_with_the_same_probes() -> None:
+    service, pod = yaml.safe_load_all((DEPLOY / "kubernetes" / "ao.yaml").read_text())
+    containers = {item["name"]: item for item in pod["spec"]["template"]["spec"]["containers"]}
+
+    assert (service["kind"], pod["kind"], pod["spec"]["replicas"]) == ("Service", "StatefulSet", 1)
+    for name, container in containers.items():
+        unit = configparser.ConfigParser(strict=False, interpolation=None)
+        unit.read(SYSTEMD / f"ao-{name}.service")
+        listens = {"127.0.0.1": "0.0.0.0"} if name == "webserver" else {}
+        started = [listens.get(word, word) for word in unit["Service"]["ExecStart"].split()]
+        assert container["command"] == [started[0].rpartition("/")[2], *started[1:]]
+        ao, probe, subject = container["livenessProbe"]["exec"]["command"]
+        assert (ao, probe, SUBJECTS[subject]) == ("ao", "probe", name)
+        assert container["livenessProbe"]["timeoutSeconds"] >= 5  # A probe has to start Python first.
+    assert set(containers) == {"exporter", "code-server", "daemon", "webserver"}
