@@ -71,7 +71,7 @@ def commit(
     """Begin and commit one change; deleted rows are named by whole rows, of which only the key counts."""
     writer = store.begin(intent(spec, cycle, name, first_cycle=first or cycle))
     if writer.found is not None:
-        return Receipt(writer.found, conform(spec, []), is_replay=True)
+        return Receipt(writer.found, is_replay=True)
     gone = None if deleted is None else conform(spec, deleted)
     return store.commit(writer, Change(conform(spec, rows), is_full, gone, cursor, quarantined))
 

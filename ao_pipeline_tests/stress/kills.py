@@ -1,8 +1,9 @@
-"""Kill a writer at every boundary of a commit and of a revert, and prove that nothing is lost, halved or doubled.
+"""Kill a writer at every boundary of each kind of change, and prove that nothing is lost, halved or doubled.
 
-A child process does the work and kills itself with SIGKILL at one boundary: a `CommitStep`, right before a SQL statement, or right
-before a COMMIT. It writes the place down first, so the parent knows that it died there and nowhere else. The parent then checks the
-store, retries with the same intent, and goes on from there: one long history with a crash in every step of it.
+A child process does the work and kills itself with SIGKILL at one boundary: a `CommitStep`, right before a SQL statement, right
+before a COMMIT, or, on SQLite, around one fsync or write of the database file or its log. It writes the place down first, so the parent
+knows that it died there and nowhere else. Some of the kills are power cuts: what was written and not yet synced is lost with the process.
+The parent then checks the store, makes the same change again, and goes on from there: one long history with a crash in every step of it.
 """
 
 from __future__ import annotations
@@ -21,113 +22,67 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from ao_pipeline.adapters.state.catalog import BUNDLE
 from ao_pipeline.adapters.state.database import Database
 from ao_pipeline.adapters.state.heads import lock_head
 from ao_pipeline.adapters.state.model import CommitStep
 from ao_pipeline.adapters.state.store import StateStore
-from ao_pipeline.bundles.header import BundleKind
-from ao_pipeline_tests.stress.histories import (
-    FIRST,
-    History,
-    MismatchError,
-    Model,
-    Remembered,
-    Rows,
-    commit,
-    intent,
-    reopen,
-)
-from ao_pipeline_tests.stress.tables import EVERY_TYPE, Row, key_of, row
+from ao_pipeline.errors import AoError
+from ao_pipeline_tests.stress.histories import MismatchError, reopen, wipe
+from ao_pipeline_tests.stress.jobs import KEPT_CYCLES, KINDS, Job
+from ao_pipeline_tests.stress.model import COMPUTED, Model
+from ao_pipeline_tests.stress.oracle import Oracle
+from ao_pipeline_tests.stress.sqlite_files import watch_files
+from ao_pipeline_tests.stress.tables import EVERY_TYPE
 
-KINDS: Final = ("full", "partial", "revert")
 RANDOM_SHARE: Final = 10
 """One kill in this many comes from outside at a random moment instead of at a counted boundary."""
 
-REVERT_BACK: Final = 2
+CUT_SHARE: Final = 3
+"""One kill in this many on SQLite takes the power away as well."""
+
 CHILD_SECONDS: Final = 60
+ACKNOWLEDGED: Final = "the change is acknowledged"
+FINISHED: Final = "finished"
 
 
-@dataclass(frozen=True)
-class Job:
-    """One commit or revert. Everything about it follows from seed and number, so parent and child agree on it."""
+class Boundaries:
+    """Counts the boundaries that a store passes and calls `reached(number, name)` at each."""
 
-    seed: int
-    number: int
-    kind: str
+    def __init__(self, reached: Callable[[int, str], None]) -> None:
+        self._reached = reached
+        self.count = 0
 
-    @property
-    def name(self) -> str:
-        """The intent, the same in every attempt."""
-        return f"job:{self.number}"
+    def __call__(self, name: str) -> None:
+        number, self.count = self.count, self.count + 1
+        self._reached(number, name)
 
-    def rows(self) -> list[Row]:
-        """Rows to commit."""
-        draw = random.Random(f"{self.seed}/{self.number}")
-        numbers = draw.sample(range(9), draw.randrange(1, 6))
-        return [
-            row(EVERY_TYPE, f"k{n}", n, note=draw.choice(["", "x", None]), ratio=draw.choice([0.5, float("nan"), None]))
-            for n in numbers
-        ]
+    def open(self, url: str) -> StateStore:
+        """Open a store whose every statement, commit and step is a boundary."""
+        database = Database(url)
+        event.listen(database.engine, "before_cursor_execute", self._before_statement)
+        event.listen(database.engine, "commit", lambda _connection: self("before COMMIT"))
+        return reopen(database, EVERY_TYPE, probe=lambda step: self(step.value))
 
-    def gone(self) -> list[Row]:
-        """Rows to remove; none that are wanted."""
-        wanted = {key_of(EVERY_TYPE, values) for values in self.rows()}
-        return [row(EVERY_TYPE, f"k{n}", n) for n in range(0, 9, 4) if (f"k{n}", n) not in wanted]
-
-    def run(self, store: StateStore) -> bool:
-        """Do it; tell whether its bundle was there already."""
-        if self.kind == "revert":
-            return store.revert(intent(EVERY_TYPE, FIRST.shift(self.number - REVERT_BACK), self.name)).is_replay
-        gone = self.gone() if self.kind == "partial" else None
-        cursor = {"job": self.number}
-        return commit(
-            store,
-            EVERY_TYPE,
-            FIRST.shift(self.number),
-            self.rows(),
-            name=self.name,
-            is_full=gone is None,
-            deleted=gone,
-            cursor=cursor,
-        ).is_replay
-
-    def expect(self, model: Model) -> tuple[Rows, dict[str, Any] | None]:
-        """Return rows and cursor after the job."""
-        if self.kind == "revert":
-            target = model.state_of(FIRST.shift(self.number - REVERT_BACK))
-            assert target is not None
-            return target.rows, target.cursor
-        after = Model(EVERY_TYPE, dict(model.rows))
-        if self.kind == "full":
-            after.full(self.rows())
-        else:
-            after.partial(self.rows(), self.gone())
-        return after.rows, {"job": self.number}
+    def _before_statement(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        self("before " + " ".join(statement.split()[:3]))
 
 
-def child(url: str, job: Job, kill_at: int | None, place: str) -> None:
-    """Run a job and die at boundary number `kill_at`; the place is written down right before."""
-    reached = 0
+def child(url: str, job: Job, kill_at: int | str | None, place: str, *, is_cut: bool) -> None:
+    """Run a job and die at boundary number `kill_at`, or at the first with that name; the place is written down right before."""
 
-    def boundary(name: str) -> None:
-        nonlocal reached
-        if reached == kill_at:
-            Path(place).write_text(f"{reached} {name}", encoding="utf-8")
+    def die(number: int, name: str) -> None:
+        if kill_at in (number, name):
+            Path(place).write_text(f"{number} {name}", encoding="utf-8")
+            if is_cut and files is not None:
+                files.cut_power(random.Random(f"{job.seed}/{job.number}/{number}"))
             os.kill(os.getpid(), signal.SIGKILL)
-        reached += 1
 
-    def before_statement(_c: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        boundary("before " + " ".join(statement.split()[:3]))
-
-    database = Database(url)
-    event.listen(database.engine, "before_cursor_execute", before_statement)
-    event.listen(database.engine, "commit", lambda _connection: boundary("before COMMIT"))
-
-    def probe(step: CommitStep) -> None:
-        boundary(step.value)
-
-    job.run(reopen(database, EVERY_TYPE, probe=probe))
-    Path(place).write_text("finished", encoding="utf-8")
+    boundary = Boundaries(die)
+    files = watch_files(boundary) if url.startswith("sqlite") else None
+    job.run(boundary.open(url))
+    boundary(ACKNOWLEDGED)
+    Path(place).write_text(FINISHED, encoding="utf-8")
 
 
 @dataclass
@@ -141,113 +96,137 @@ class Killer:
     places: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    walked: list[str] = field(default_factory=list)
+    """Kinds of change whose every boundary was reached, in order."""
+    work: Callable[..., None] = child
+    model: Model = field(default_factory=lambda: Model(EVERY_TYPE))
+    number: int = 0
 
     def __post_init__(self) -> None:
-        self.model = Model(EVERY_TYPE)
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["ao_pipeline_tests.stress.kills"])
-        self.number = 0
+        self.is_sqlite = self.url.startswith("sqlite")
 
-    def run(self, kills: int, *, stride: int = 1, until: Callable[[], bool] = lambda: False) -> None:
+    def run(self, kills: int, *, stride: int = 1, after_each: Callable[[int], None] = lambda _done: None) -> None:
         """Kill `kills` times, walking the boundaries of each kind of job in order.
 
         Args:
             kills: How many.
             stride: Every how many boundaries; a bounded run still reaches the far end of each job.
-            until: Stop early when this is true.
+            after_each: Called with the number of kills so far.
         """
-        for _ in range(REVERT_BACK + 1):
-            self._settle(self._next("full"))
         draw = random.Random(self.seed)
         kind, boundary = 0, 0
-        while self.counts["kills"] < kills and not until():
-            job = self._next(KINDS[kind % len(KINDS)])
+        while self.counts["kills"] < kills:
+            job = self.prepared(KINDS[kind % len(KINDS)])
             if stride == 1 and draw.randrange(RANDOM_SHARE) == 0:
                 self._kill_from_outside(job, draw.random() * 0.05)
-                continue
-            if self._kill_inside(job, boundary):
+            elif self.kill_inside(job, boundary, is_cut=self.is_sqlite and draw.randrange(CUT_SHARE) == 0):
                 boundary += stride
             else:  # The job has no boundary with that number: it finished.
+                self.walked.append(job.kind)
                 kind, boundary = kind + 1, (kind + 1) % stride
+            after_each(self.counts["kills"])
 
-    def _next(self, kind: str) -> Job:
+    def prepared(self, kind: str) -> Job:
+        """Return the next job of a kind, on a store where it has something to do."""
+        computed = {"full": 0, "partial": 0, "prune": KEPT_CYCLES + 1}.get(kind, 2)
+        if kind not in ("full", "partial"):
+            self.settle(self.next_job("full"))
+        while len({past.cycle for past in self.model.kept if past.kind == COMPUTED}) < computed:
+            self.settle(self.next_job("full"))
+        return self.next_job(kind)
+
+    def next_job(self, kind: str) -> Job:
+        """Return the next job of a kind."""
         self.number += 1
-        return Job(self.seed, self.number, kind)
+        return Job.make(self.seed, self.number, kind, self.model)
 
-    def _kill_inside(self, job: Job, boundary: int) -> bool:
-        place = self.folder / "place"
-        place.unlink(missing_ok=True)
-        process = self.context.Process(target=child, args=(self.url, job, boundary, str(place)))
-        process.start()
-        process.join(CHILD_SECONDS)
-        written = place.read_text(encoding="utf-8") if place.exists() else ""
-        was_killed = process.exitcode == -signal.SIGKILL
-        if was_killed and written.startswith(f"{boundary} "):
+    def kill_inside(self, job: Job, boundary: int | str, *, is_cut: bool) -> bool:
+        """Let a child die at a boundary, check, and make the change again; tell whether it reached the boundary."""
+        if is_cut:
+            self.store.database.close()  # Nobody outlives a power cut: no other process may hold the file open.
+        exit_code, written = self._spawn(job, boundary, is_cut=is_cut)
+        number, _, name = written.partition(" ")
+        was_killed = exit_code == -signal.SIGKILL
+        if was_killed and str(boundary) in (number, name):
             self.counts["kills"] += 1
-            self.places[f"{job.kind}: {written.split(' ', 1)[1]}"] += 1
-        elif process.exitcode or written != "finished":
-            self.problems.append(f"{job}: exit {process.exitcode}, wrote {written!r}, expected to die at {boundary}")
-        must_be_there = written == "finished" or written.endswith(CommitStep.COMMITTED.value)
-        self._check(job, must_be_there=must_be_there)
+            self.places[f"{job.kind}: {name}{', power cut' if is_cut else ''}"] += 1
+        elif exit_code or written != FINISHED:
+            self.problems.append(f"{job}: exit {exit_code}, wrote {written!r}, expected to die at {boundary}")
+        self.check(job, must_be_there=written == FINISHED or name in (CommitStep.COMMITTED.value, ACKNOWLEDGED))
         return was_killed
 
     def _kill_from_outside(self, job: Job, delay: float) -> None:
-        place = self.folder / "place"
-        place.unlink(missing_ok=True)
-        process = self.context.Process(target=child, args=(self.url, job, None, str(place)))
-        process.start()
-        time.sleep(delay)
-        process.kill()
-        process.join(CHILD_SECONDS)
-        if process.exitcode == -signal.SIGKILL:
+        exit_code, written = self._spawn(job, None, is_cut=False, delay=delay)
+        if exit_code == -signal.SIGKILL:
             self.counts["kills"] += 1
             self.places[f"{job.kind}: at a random moment"] += 1
-        self._check(job, must_be_there=place.exists() and place.read_text(encoding="utf-8") == "finished")
+        self.check(job, must_be_there=written == FINISHED)
 
-    def _check(self, job: Job, *, must_be_there: bool) -> None:
-        """Check the store as the crash left it, then retry and check again."""
+    def _spawn(
+        self, job: Job, kill_at: int | None, *, is_cut: bool, delay: float | None = None
+    ) -> tuple[int | None, str]:
+        """Run a job in a child; return its exit code and what it wrote last."""
+        place = self.folder / "place"
+        place.unlink(missing_ok=True)
+        arguments = (self.url, job, kill_at, str(place))
+        process = self.context.Process(target=self.work, args=arguments, kwargs={"is_cut": is_cut})
+        process.start()
+        if delay is not None:
+            time.sleep(delay)
+            process.kill()
+        process.join(CHILD_SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            self.problems.append(f"{job}: still at work after {CHILD_SECONDS} seconds")
+        return process.exitcode, place.read_text(encoding="utf-8") if place.exists() else ""
+
+    def check(self, job: Job, *, must_be_there: bool) -> None:
+        """Check the store as the crash left it, then make the change again and check again."""
         with self.store.database.write() as connection:
             lock_head(connection, EVERY_TYPE.asset)  # Waits until the dead writer's session is gone.
-        before, after = self.model, self._after(job)
-        if not self._is(after) and (must_be_there or not self._is(before)):
-            self._problem("lost" if must_be_there and self._is(before) else "half_applied", job)
+        after = job.apply(self.model)
+        if not self._is(after):
+            if not self._is(self.model):
+                self._problem("half_applied", job)
+            elif must_be_there:
+                self._problem("lost", job)
         if self.store.verify(EVERY_TYPE.asset):
             self._problem("half_applied", job)
-        self._settle(job)
+        self.settle(job)
 
-    def _settle(self, job: Job) -> None:
-        """Retry until done: exactly one bundle must come of it."""
-        bundles = self._bundles()
-        is_replay = job.run(self.store)
-        after = self._after(job)
-        if self._bundles() - bundles != (0 if is_replay else 1):
-            self._problem("doubled", job)
-        self.model = after
-        if self._bundles() != len(self.model.past):
-            self._problem("doubled" if self._bundles() > len(self.model.past) else "lost", job)
-        if not self._is(after) or self.store.verify(EVERY_TYPE.asset):
+    def settle(self, job: Job) -> None:
+        """Make the change again until it is there: exactly one bundle must come of it."""
+        before = self._names()
+        try:
+            is_replay = job.run(self.store)
+        except AoError as error:
+            self._problem("half_applied", job, str(error))
+            wipe(self.store)  # What is broken stays broken: go on with an empty store.
+            self.model = Model(EVERY_TYPE)
+            return
+        self.model = job.apply(self.model)
+        names, expected = self._names(), [(past.seq, past.name) for past in self.model.kept]
+        is_new = names[-1:] != before[-1:]
+        if names != expected or is_new == is_replay:
+            self._problem("doubled" if len(names) > len(expected) or is_new == is_replay else "lost", job)
+        if not self._is(self.model) or self.store.verify(EVERY_TYPE.asset):
             self._problem("half_applied", job)
 
-    def _after(self, job: Job) -> Model:
-        rows, cursor = job.expect(self.model)
-        kind = BundleKind.REVERT if job.kind == "revert" else BundleKind.MATERIALIZE
-        cycle = FIRST.shift(job.number - (REVERT_BACK if job.kind == "revert" else 0))
-        past = [*self.model.past, Remembered(len(self.model.past) + 1, cycle, kind.value, rows, cursor)]
-        return Model(EVERY_TYPE, rows, cursor, past)
-
     def _is(self, model: Model) -> bool:
-        history = History(self.store, EVERY_TYPE)
-        history.model = model
         try:
-            history.compare()
+            Oracle(self.store, EVERY_TYPE, model).compare()
         except MismatchError:
             return False
         return True
 
-    def _bundles(self) -> int:
+    def _names(self) -> list[tuple[int, str]]:
         with self.store.database.read() as connection:
-            return int(connection.execute(sa.text("SELECT count(*) FROM ao_bundle")).scalar_one())
+            rows = connection.execute(sa.select(BUNDLE.c.seq, BUNDLE.c.intent).order_by(BUNDLE.c.seq)).all()
+        return [(row.seq, row.intent) for row in rows]
 
-    def _problem(self, name: str, job: Job) -> None:
+    def _problem(self, name: str, job: Job, why: str = "") -> None:
         self.counts[name] += 1
-        self.problems.append(f"{name}: {job}")
+        self.problems.append(f"{name}: {job} {why}".rstrip())

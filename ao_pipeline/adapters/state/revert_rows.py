@@ -4,6 +4,7 @@ Invariants:
 1. A row that changed since the bundle is not touched unless the operator forces it (`test_a_conflict_is_left_alone`).
 2. The outcome's state hash is known before the commit and proved in it (`Committer.commit`).
 3. Taking the same rows back twice changes nothing the second time (`test_rows_taken_back_twice_change_once`).
+4. A retry finds its own bundle, conflicts or not (`test_a_killed_writer_leaves_all_or_nothing`).
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ class RowReverter:
         """Take the bundle's rows back and commit that as a bundle of kind `revert`; the cursor stays.
 
         Args:
-            intent: Who asks and why; its spec is the bundle's table. Its kind and cycle are set here.
+            intent: Who asks and why; its spec is the bundle's table. Its kind and cycle are set here. With the name of an
+                earlier attempt in this cycle, that attempt's bundle is returned.
             bundle, where, force: See `plan`.
 
         Raises:
@@ -120,9 +122,13 @@ class RowReverter:
         spec = intent.spec
         with self._database.read() as connection:
             # What cannot be done is refused before other writers are fenced off.
-            _require_work(spec, self._plan(connection, spec, bundle, where, force=force))
+            plan = self._plan(connection, spec, bundle, where, force=force)
             head = history.read_head(connection, spec.asset)
-        cycle = Cycle.from_key(head.computed_cycle) if head and head.computed_cycle else intent.cycle
+            cycle = Cycle.from_key(head.computed_cycle) if head and head.computed_cycle else intent.cycle
+            found = _find_own(connection, spec, cycle, intent.name)
+        if found is not None:
+            return RowRevertResult(plan, Receipt(found, is_replay=True))
+        _require_work(spec, plan)
         writer = self._committer.begin(replace(intent, kind=BundleKind.REVERT, cycle=cycle, first_cycle=cycle))
         writer = replace(writer, intent=replace(writer.intent, state_cycle=writer.head.state_cycle))
         # From here on no other writer can commit without fencing this one off, so the plan made now still holds then.
@@ -180,6 +186,14 @@ class RowReverter:
         parts = (changes.inserted, changes.updated_after, changes.deleted)
         keys = pa.concat_tables([part.table.select(list(spec.key_names)) for part in parts])
         return payloads.hashed(spec, self._tables.read_by_key(connection, spec, keys))
+
+
+def _find_own(connection: sa.Connection, spec: TableSpec, cycle: Cycle, name: str) -> BundleHeader | None:
+    """Return the bundle of an earlier attempt: by now its rows are taken back, and only the conflicts are left to see."""
+    row = connection.execute(
+        sa.select(BUNDLE).where(BUNDLE.c.asset == spec.asset, BUNDLE.c.cycle == cycle.key, BUNDLE.c.intent == name)
+    ).first()
+    return None if row is None else header_from(dict(row._mapping))
 
 
 def _require_work(spec: TableSpec, plan: RowRevertPlan) -> None:
