@@ -11,7 +11,7 @@ from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.auto_revert import revert_requests
 from ao_pipeline.defs.gated import without_gated
-from ao_pipeline.defs.jobs import cycle_job, run_request
+from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, MANUAL_JOB, cycle_job, run_request
 from ao_pipeline.defs.operations import close_cycle, root_runs
 from ao_pipeline.defs.resources import opened_store
 from ao_pipeline.settings import current_settings
@@ -20,7 +20,6 @@ _RANGE_START: Final = "dagster/asset_partition_range_start"
 
 
 @dg.run_failure_sensor(
-    monitored_jobs=[cycle_job],
     request_job=cycle_job,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
@@ -28,9 +27,12 @@ _RANGE_START: Final = "dagster/asset_partition_range_start"
 def follow_up(context: dg.RunFailureSensorContext) -> list[dg.RunRequest] | dg.SkipReason:
     """After a failed cycle: take back what a blocking check refused, then run what was left out on the last good data.
 
-    Once a cycle, and in the open. A failed follow-up is not followed up: it closes the cycle as what it then is.
+    Once a cycle, and in the open. A failed follow-up is not followed up: it closes the cycle as what it then is. A run that a
+    person started from an asset in the UI, and one that heals, are no cycles: only what a check refused is taken back.
     """
     run = context.dagster_run
+    if run.job_name not in (CYCLE_JOB_NAME, MANUAL_JOB):
+        return dg.SkipReason("its failure is its answer")
     cycle_key = run.tags.get(tags.CYCLE) or run.tags.get("dagster/partition")
     if run.tags.get("dagster/will_retry") == "true":
         return dg.SkipReason("Dagster runs it again")
@@ -41,6 +43,8 @@ def follow_up(context: dg.RunFailureSensorContext) -> list[dg.RunRequest] | dg.S
     if run.tags.get(tags.PURPOSE) == "follow-up":
         return dg.SkipReason(f"the follow-up failed too; cycle {last} is {_close(run, first, last)}")
     reverts = revert_requests(context.instance, run)
+    if run.job_name == MANUAL_JOB or run.tags.get(tags.PURPOSE) == tags.HEAL:
+        return reverts or dg.SkipReason("not a cycle; the next one computes what failed")
     skipped = without_gated(context.instance, run, skipped_assets(context.instance, run))
     if is_overtaken(last):
         return reverts or dg.SkipReason(f"a newer cycle is computed; cycle {last} is {_close(run, first, last)}")

@@ -14,6 +14,7 @@ from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.clock import to_micros
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
+from ao_pipeline.defs.jobs import MANUAL_JOB
 from ao_pipeline.defs.stale import stale_states
 from ao_pipeline.defs.ticks import stopped_instigators, tick_errors
 from ao_pipeline.observability.logs import redact_text
@@ -24,8 +25,6 @@ STALE_CYCLES: Final = 2
 """Cycles that an asset may lag behind before it is told of: the one under way and one that failed and is tried again."""
 
 MANUAL_RUN_WINDOW: Final = timedelta(minutes=30)
-MANUAL_JOB: Final = "__ASSET_JOB"
-"""Job of runs that a person starts from an asset in the UI."""
 
 FAILURE_WINDOW: Final = timedelta(hours=2)
 """Older failures say nothing about now: the slowest collector is due every hour, and a failed one in each cycle."""
