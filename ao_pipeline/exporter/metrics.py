@@ -16,6 +16,7 @@ from ao_pipeline.observability.health import HealthReport, HealthStatus
 from ao_pipeline.observability.view import CYCLE_STATUSES, DagsterFigures, Histogram, OperationsView
 from ao_pipeline.resilience.conditions import IncidentKind
 from ao_pipeline.resilience.limits import source_of
+from ao_pipeline.resilience.run_recovery import RECOVERY_KINDS
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -74,6 +75,7 @@ class _Families(Collector):
                 sizes["dagster"] = scrape.dagster.storage_bytes
             yield _labelled("ao_db_size_bytes", "Size of a store on disk", "store", sizes)
             yield from _breakers(scrape.view)
+            yield _recoveries(scrape.view)
 
 
 def _cycles(view: OperationsView) -> Iterator[Metric]:
@@ -191,6 +193,13 @@ def _breakers(view: OperationsView) -> Iterator[Metric]:
         for state in BREAKER_STATES:
             changes.add_metric([job, state], view.breaker_transitions.get((job, state), 0))
     yield changes
+
+
+def _recoveries(view: OperationsView) -> Metric:
+    counter = CounterMetricFamily("ao_recovery", "What the engine recovered by itself", labels=["kind"])
+    for kind in sorted({*RECOVERY_KINDS, *view.recoveries}):
+        counter.add_metric([kind], view.recoveries.get(kind, 0))
+    return counter
 
 
 def _dagster(scrape: Scrape) -> Iterator[Metric]:

@@ -113,6 +113,7 @@ class OperationsView:
         breaker_transitions: How often each breaker changed, by (job or source, new state); monotone.
         incidents: Open incidents, the oldest first.
         alerts: Alerts to the operator by status.
+        recoveries: What the engine recovered by itself, how often by kind; monotone.
         db_size_bytes: By store.
     """
 
@@ -135,6 +136,7 @@ class OperationsView:
     breaker_transitions: Mapping[tuple[str, str], int] = field(default_factory=dict)
     incidents: tuple[OpenIncident, ...] = ()
     alerts: Mapping[str, int] = field(default_factory=dict)
+    recoveries: Mapping[str, int] = field(default_factory=dict)
     db_size_bytes: Mapping[str, int] = field(default_factory=dict)
 
 

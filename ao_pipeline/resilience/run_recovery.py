@@ -9,10 +9,18 @@ Invariants:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Seen = Literal["running", "waiting for disk", "stopped", "traced", "gone", "unseen"]
 """`unseen`: the process cannot be looked at from here."""
+
+
+RECOVERY_KINDS: Final = (
+    *("process_gone", "process_stopped", "process_silent"),
+    *("stuck_starting", "stuck_canceling", "stuck_not_started", "stuck_queued"),
+    *("retry_lost", "slot_leaked"),
+)
+"""Everything that is recovered; labels of a metric, so that a first one shows as an increase from 0."""
 
 
 @dataclass(frozen=True)

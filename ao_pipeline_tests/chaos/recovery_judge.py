@@ -14,6 +14,7 @@ from ao_pipeline.adapters.run_workers import observe
 from ao_pipeline.adapters.state.cycles import OPEN
 from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.bundles.header import BundleKind
+from ao_pipeline.defs.live import LIVE
 from ao_pipeline.defs.pool_slots import leaked_slots
 from ao_pipeline.resilience.run_recovery import judge_worker
 from ao_pipeline_tests.chaos.cycles import Cadence, Requested, instance_of
@@ -47,16 +48,17 @@ def why_unhealthy(engine: Engine, struck: Requested | None, struck_at: float) ->
 
 
 def _unhealthy_runs(engine: Engine, struck: Requested | None) -> str:
-    for beat in engine.workers():
-        verdict = judge_worker(observe(engine.settings.data_path, beat))
-        if verdict is not None:
-            return f"run {beat.subject[:8]}: {verdict.reason}"
     try:
         with instance_of(engine) as instance:
             if leaked_slots(instance):
                 return "a slot is leaked"
+            live = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=LIVE))}
     except Exception as error:
         raise NoAnswerError(str(error)) from error
+    for beat in engine.workers():
+        verdict = judge_worker(observe(engine.settings.data_path, beat)) if beat.subject in live else None
+        if verdict is not None:
+            return f"run {beat.subject[:8]}: {verdict.reason.split(' for ')[0]}"
     if struck is None:
         return ""
     try:

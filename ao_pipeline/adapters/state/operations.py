@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ao_pipeline.adapters.state.breaker_tables import BREAKER
 from ao_pipeline.adapters.state.catalog import ALERT, ASSET_HEAD, BUNDLE, CYCLE, HOLD, INCIDENT, QUARANTINE
+from ao_pipeline.adapters.state.recoveries import recovery_counts
 from ao_pipeline.adapters.state.totals import ROW_FIGURES, Figures, bundle_figures, cycle_figures, folded
 from ao_pipeline.clock import to_iso
 from ao_pipeline.errors import ConfigError, TransientError
@@ -80,6 +81,7 @@ class OperationsReader:
                 open_cycles=_open_cycles(connection),
                 incidents=_incidents(connection),
                 alerts=_alerts(connection),
+                recoveries=recovery_counts(connection),
                 **_breakers(connection),
                 **_cycles(connection),
                 **_from_figures(figures),
@@ -228,7 +230,9 @@ def _breakers(connection: sa.Connection) -> dict[str, Any]:
         "half_open": BREAKER.c.half_opened_count,
         "closed": BREAKER.c.closed_count,
     }
-    rows = connection.execute(sa.select(BREAKER.c.name, BREAKER.c.state, *counts.values()).where(BREAKER.c.seq > 0)).all()
+    rows = connection.execute(
+        sa.select(BREAKER.c.name, BREAKER.c.state, *counts.values()).where(BREAKER.c.seq > 0)
+    ).all()
     return {
         "breakers": {row.name: row.state for row in rows},
         "breaker_transitions": {(row.name, to): row[2 + n] for row in rows for n, to in enumerate(counts)},

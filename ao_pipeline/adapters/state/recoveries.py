@@ -39,7 +39,7 @@ class RecoveryLog:
             connection.execute(
                 insert(RECOVERY)
                 .values(kind=kind, count=1, **last)
-                .on_conflict_do_update(index_elements=["kind"], set_={"count": RECOVERY.c.count + 1, **last})
+                .on_conflict_do_update(index_elements=["kind"], set_={"count": RECOVERY.c["count"] + 1, **last})
             )
 
     def all(self) -> list[Recovered]:
@@ -47,3 +47,8 @@ class RecoveryLog:
         with self._database.read() as connection:
             rows = connection.execute(sa.select(RECOVERY).order_by(RECOVERY.c.kind))
             return [Recovered(**row._mapping) for row in rows]
+
+
+def recovery_counts(connection: sa.Connection) -> dict[str, int]:
+    """Return how often each kind happened; monotone."""
+    return {row[0]: row[1] for row in connection.execute(sa.select(RECOVERY.c.kind, RECOVERY.c["count"]))}
