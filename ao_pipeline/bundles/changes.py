@@ -84,13 +84,13 @@ class ChangeSet:
         return len(self.inserted) + len(self.updated_after) + len(self.deleted)
 
 
-def hash_rows(spec: TableSpec, table: pa.Table) -> HashedRows:
-    """Hash every row of `table`.
+def hash_rows(spec: TableSpec, table: pa.Table, rows: Digests | None = None) -> HashedRows:
+    """Hash every row of `table`, or only its keys when the row digests are known.
 
     Raises:
         ContractError: Two rows have the same key; the message shows it.
     """
-    hashed = HashedRows(table, key_digests(spec, table), row_digests(spec, table))
+    hashed = HashedRows(table, key_digests(spec, table), row_digests(spec, table) if rows is None else rows)
     order = sort_order(hashed.keys)
     ordered = hashed.keys[order]
     repeats = np.flatnonzero((ordered[1:] == ordered[:-1]).all(axis=1))
@@ -156,7 +156,7 @@ def change_set(stored: HashedRows, wanted: HashedRows, gone: Digests) -> ChangeS
     Args:
         stored: The stored rows whose keys are wanted or gone; others must not be in it.
         wanted: Rows as they shall be.
-        gone: Key digests that shall not be there afterwards; none of them is wanted.
+        gone: Key digests that shall not be there afterwards, also repeated ones; none of them is wanted.
 
     Returns:
         Only rows that really differ.
@@ -171,5 +171,5 @@ def change_set(stored: HashedRows, wanted: HashedRows, gone: Digests) -> ChangeS
         inserted=wanted.take(np.flatnonzero(is_new)),
         updated_before=stored.take(at[differs]),
         updated_after=wanted.take(np.flatnonzero(differs)),
-        deleted=stored.take(np.sort(going[going >= 0])),
+        deleted=stored.take(np.unique(going[going >= 0])),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
 
@@ -85,8 +85,7 @@ class BundleHeader:
 
     def computed_seal(self) -> str:
         """Return the SHA-256 over the canonical header, which holds the parent's seal and the payload's hash."""
-        body = asdict(self)
-        del body["seal"]
+        body = {name: value for name, value in vars(self).items() if name != "seal"}
         return hashlib.sha256(canonical_json(body).encode()).hexdigest()
 
 

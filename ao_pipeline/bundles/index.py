@@ -97,15 +97,23 @@ class RowIndex:
         if not deltas:
             return self
         delta = _newest(deltas)
-        is_kept = np.ones(len(self), dtype=np.bool_)
         at = match_sorted(delta.keys, self.keys)
-        is_kept[at[at >= 0]] = False
-        kept, live = np.flatnonzero(is_kept), np.flatnonzero(delta.is_live)
-        keys = np.concatenate([self.keys[kept], delta.keys[live]])
-        rows = np.concatenate([self.rows[kept], delta.rows[live]])
-        key_at = np.concatenate([self.key_at[kept], live + self.key_table.num_rows])
-        order = sort_order(keys)  # Two sorted runs: the stable sort merges them in one pass.
-        return RowIndex(keys[order], rows[order], pa.concat_tables([self.key_table, delta.key_table]), key_at[order])
+        is_known = at >= 0
+        is_update = is_known & delta.is_live
+        rows = self.rows.copy()
+        rows[at[is_update]] = delta.rows[is_update]
+        gone = at[is_known & ~delta.is_live]
+        keys, rows = np.delete(self.keys, gone, axis=0), np.delete(rows, gone, axis=0)
+        key_at = np.delete(self.key_at, gone)
+        new = np.flatnonzero(~is_known & delta.is_live)
+        slots = np.searchsorted(keys[:, 0], delta.keys[new, 0])
+        keys, rows = np.insert(keys, slots, delta.keys[new], axis=0), np.insert(rows, slots, delta.rows[new], axis=0)
+        key_at = np.insert(key_at, slots, new + self.key_table.num_rows)
+        key_table = pa.concat_tables([self.key_table, delta.key_table])
+        if (keys[1:, 0] == keys[:-1, 0]).any():  # Equal 64-bit halves: their order hangs on the other half.
+            order = sort_order(keys)
+            keys, rows, key_at = keys[order], rows[order], key_at[order]
+        return RowIndex(keys, rows, key_table, key_at)
 
     def to_bytes(self) -> bytes:
         """Serialize as an Arrow IPC stream; uncompressed, because hashes do not compress."""

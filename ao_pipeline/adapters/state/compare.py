@@ -64,7 +64,7 @@ def hash_change(spec: TableSpec, change: Change) -> Listed:
     wanted = hash_rows(spec, change.rows)
     if gone is None:
         return Listed(wanted.rows, wanted)
-    gone_keys = np.unique(key_digests(spec, gone), axis=0)
+    gone_keys = key_digests(spec, gone)
     if (match_positions(gone_keys, wanted.keys) >= 0).any():
         raise ContractError(f"{spec.name}: a key is both wanted and deleted in one change")
     return Listed(wanted.rows, wanted, gone, gone_keys)
@@ -88,7 +88,7 @@ def _compare_full(
 ) -> Compared:
     index, wants_checkpoint = index_io.load_index(connection, tables, spec, head)
     compared = index.compare(digests)
-    candidates = hash_rows(spec, rows.take(pa.array(compared.differing)))
+    candidates = hash_rows(spec, rows.take(pa.array(compared.differing)), digests[compared.differing])
     known = match_sorted(candidates.keys, index.keys)
     if compared.is_listed[known[known >= 0]].any() or rows.num_rows != len(candidates) + int(compared.is_listed.sum()):
         hash_rows(spec, rows)  # Some key is listed twice: this finds and names it.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any, Final
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -11,33 +14,35 @@ from ao_pipeline.bundles.hashing import StateHash
 from ao_pipeline.bundles.header import GENESIS_SEAL
 from ao_pipeline.errors import HoldError
 
+# Built once: putting a statement together costs more than SQLite needs to execute it.
+_OF_ASSET: Final[sa.BindParameter[str]] = sa.bindparam("of_asset")
+_LOCK: Final = sa.select(ASSET_HEAD).where(ASSET_HEAD.c.asset == _OF_ASSET).with_for_update()
+_MAKE: Final = {
+    "sqlite": sqlite.insert(ASSET_HEAD).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(ASSET_HEAD).on_conflict_do_nothing(),
+}
+_MOVE: Final = ASSET_HEAD.update().where(ASSET_HEAD.c.asset == _OF_ASSET)
+_HELD: Final = sa.select(HOLD.c.reason, HOLD.c.actor).where(HOLD.c.asset == _OF_ASSET)
+
 
 def lock_head(connection: sa.Connection, asset: str) -> Head:
     """Return the asset's head, made if missing, locked until the transaction ends."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    connection.execute(
-        insert(ASSET_HEAD)
-        .values(
-            asset=asset,
-            seq=0,
-            seal=GENESIS_SEAL,
-            state_hash=StateHash().hex,
-            row_count=0,
-            cursor="",
-            computed_cycle="",
-            state_cycle="",
-            inputs="",
-            layout="",
-            fence=0,
-        )
-        .on_conflict_do_nothing()
-    )
-    row = connection.execute(sa.select(ASSET_HEAD).where(ASSET_HEAD.c.asset == asset).with_for_update()).one()
-    return Head(**row._mapping)
+    row = connection.execute(_LOCK, {"of_asset": asset}).first()
+    if row is None:
+        first = Head(asset, 0, GENESIS_SEAL, StateHash().hex, 0, "", "", "", "", "", 0)
+        connection.execute(_MAKE[connection.dialect.name], asdict(first))
+        row = connection.execute(_LOCK, {"of_asset": asset}).one()
+    return Head(*row)
+
+
+def move_head(connection: sa.Connection, asset: str, **values: Any) -> None:
+    """Set columns of the asset's head, which is locked."""
+    connection.execute(_MOVE, {"of_asset": asset, **values})
 
 
 def refuse_held(connection: sa.Connection, asset: str) -> None:
-    held = connection.execute(sa.select(HOLD.c.reason, HOLD.c.actor).where(HOLD.c.asset == asset)).first()
+    """Raise HoldError when the asset is on hold."""
+    held = connection.execute(_HELD, {"of_asset": asset}).first()
     if held is not None:
         raise HoldError(
             f"{asset} is on hold ({held.reason}, by {held.actor}); release it with `ao hold release {asset}`"

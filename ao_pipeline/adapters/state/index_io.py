@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import sqlalchemy as sa
 
 from ao_pipeline.adapters.state.catalog import ROW_INDEX
@@ -14,6 +16,10 @@ from ao_pipeline.errors import IntegrityError
 
 MAX_UNREAD_DELTAS = 256
 """Deltas that partial commits may pile up; past that the index is dropped and rebuilt by the next full listing."""
+
+_OF_ASSET: Final = ROW_INDEX.c.asset == sa.bindparam("of_asset")
+_ENTRIES: Final = sa.select(ROW_INDEX.c.is_checkpoint, ROW_INDEX.c.entries).where(_OF_ASSET).order_by(ROW_INDEX.c.seq)
+_COUNT: Final = sa.select(sa.func.count()).select_from(ROW_INDEX).where(_OF_ASSET)
 
 
 def load_index(connection: sa.Connection, tables: TablesIo, spec: TableSpec, head: Head) -> tuple[RowIndex, bool]:
@@ -43,11 +49,7 @@ def stored_index(connection: sa.Connection, spec: TableSpec, head: Head) -> RowI
 
 def _read_stored(connection: sa.Connection, spec: TableSpec, head: Head) -> tuple[RowIndex, bool] | None:
     """Put the stored index together, and tell whether it deserves a new checkpoint."""
-    stored = connection.execute(
-        sa.select(ROW_INDEX.c.is_checkpoint, ROW_INDEX.c.entries)
-        .where(ROW_INDEX.c.asset == spec.asset)
-        .order_by(ROW_INDEX.c.seq)
-    ).all()
+    stored = connection.execute(_ENTRIES, {"of_asset": spec.asset}).all()
     if not stored or not stored[0].is_checkpoint:
         return None
     try:
@@ -65,31 +67,28 @@ def _read_stored(connection: sa.Connection, spec: TableSpec, head: Head) -> tupl
 def store_checkpoint(connection: sa.Connection, spec: TableSpec, *, seq: int, index: RowIndex) -> None:
     """Replace everything stored for the asset by `index`, which stands for the state after bundle `seq`."""
     drop_index(connection, spec)
-    connection.execute(
-        ROW_INDEX.insert().values(
-            asset=spec.asset, seq=seq, is_checkpoint=True, row_count=len(index), entries=index.to_bytes()
-        )
-    )
+    _store(connection, spec, seq, len(index), index.to_bytes(), is_checkpoint=True)
 
 
 def store_delta(connection: sa.Connection, spec: TableSpec, *, seq: int, changes: ChangeSet) -> None:
     """Append one bundle's delta; without a checkpoint to stand on there is nothing to keep."""
-    counted = connection.execute(
-        sa.select(sa.func.count(), sa.func.min(ROW_INDEX.c.seq)).where(ROW_INDEX.c.asset == spec.asset)
-    ).one()
-    if counted[0] == 0:
+    count = connection.execute(_COUNT, {"of_asset": spec.asset}).scalar_one()
+    if count == 0:
         return
-    if counted[0] > MAX_UNREAD_DELTAS:
+    if count > MAX_UNREAD_DELTAS:
         drop_index(connection, spec)
         return
     delta = IndexDelta.of(spec, changes)
-    connection.execute(
-        ROW_INDEX.insert().values(
-            asset=spec.asset, seq=seq, is_checkpoint=False, row_count=len(delta), entries=delta.to_bytes()
-        )
-    )
+    _store(connection, spec, seq, len(delta), delta.to_bytes(), is_checkpoint=False)
 
 
 def drop_index(connection: sa.Connection, spec: TableSpec) -> None:
     """Forget the asset's index; it is rebuilt when needed."""
     connection.execute(ROW_INDEX.delete().where(ROW_INDEX.c.asset == spec.asset))
+
+
+def _store(
+    connection: sa.Connection, spec: TableSpec, seq: int, row_count: int, entries: bytes, *, is_checkpoint: bool
+) -> None:
+    values = {"asset": spec.asset, "seq": seq, "is_checkpoint": is_checkpoint, "row_count": row_count}
+    connection.execute(ROW_INDEX.insert(), {**values, "entries": entries})

@@ -69,7 +69,7 @@ class Reverter:
             )
         )
         if writer.found is not None:
-            return Receipt(writer.found, preview_changes(spec, payloads.decode(spec, b""), limit=0), is_replay=True)
+            return Receipt(writer.found, is_replay=True)
         target, undo = self._undo(spec, intent.cycle)
         change = Change(
             rows=undo.restore,
