@@ -59,6 +59,9 @@ stress-collect: $(VENV)/.development ## Three hundred random histories of every 
 stress-breakers: $(VENV)/.development ## A million random events, a thousand kills and races for one probe against the breakers
 	$(BIN)/python -m ao_pipeline_tests.stress.breakers
 
+chaos: $(VENV)/.development ## Kill and stop every process of a real engine 200 times; healthy again each time?
+	$(BIN)/python -m ao_pipeline_tests.chaos.run --kills $(or $(kills),200) --seed $(or $(seed),20261123) --database $(or $(database),postgres)
+
 bench: bench-cycle bench-collect bench-bundles ## Run every benchmark, side by side with its peers
 
 bench-cycle: $(VENV)/.development ## A cycle with unchanged inputs against a job of no-op assets
