@@ -44,28 +44,29 @@ def breakers_of(asset: str) -> list[str]:
     return [SOURCE_PREFIX + SOURCES[asset], asset] if asset in SOURCES else [asset]
 
 
-def admit(store: StateStore, due: Sequence[str], *, cycle: Cycle, holder: str) -> Admission:
+def admit(store: StateStore, due: Sequence[str], *, as_of: Mapping[str, str], cycle: Cycle, holder: str) -> Admission:
     """Leave out what a breaker does not let through; of a source that is being probed, let exactly one asset pass.
 
     Args:
         store: Holds the breakers. One read when all are closed; a probe's token is taken here, before the run is asked for.
         due: Assets that the cycle would run.
+        as_of: The cycle that each asset's state is of: the stalest one probes for its source, so that they take turns.
         cycle: The newest one of the run.
         holder: Takes the probes: the run's key, so that the same request asked again gets the same answer.
     """
     try:
-        return _admit(store, due, cycle=cycle, holder=holder)
+        return _admit(store, due, as_of=as_of, cycle=cycle, holder=holder)
     except Exception as trouble:  # noqa: BLE001  # What protects the cycle may not stop it; the run's tag says that it did not work.
         return Admission(tuple(due), trouble=type(trouble).__name__)
 
 
-def _admit(store: StateStore, due: Sequence[str], *, cycle: Cycle, holder: str) -> Admission:
+def _admit(store: StateStore, due: Sequence[str], *, as_of: Mapping[str, str], cycle: Cycle, holder: str) -> Admission:
     states = {item.name: item for item in store.breakers.all() if item.state is not Phase.CLOSED}
     if not states:
         return Admission(tuple(due))
     admitted, probes, left_out = set(due), [], {}
     probed: set[str] = set()
-    for asset in sorted(due, key=_as_probe):
+    for asset in sorted(due, key=lambda asset: (*_as_probe(asset, as_of), asset)):
         barriers = [name for name in breakers_of(asset) if name in states]
         if not barriers:
             continue
@@ -123,9 +124,9 @@ def left_out_of(missing: Iterable[str], attempted: Collection[str], before: Iter
     return found
 
 
-def _as_probe(asset: str) -> tuple[bool, int, str]:
-    """Order assets by how good a probe they are: what asks its upstream in any case, and is wanted most often, first."""
-    return asset in FOLLOWS, CADENCE.interval_minutes.get(asset, 0), asset
+def _as_probe(asset: str, as_of: Mapping[str, str]) -> tuple[bool, str, int]:
+    """Order assets by how good a probe they are: what asks its upstream in any case, is stalest, is wanted most often."""
+    return asset in FOLLOWS, as_of.get(asset, ""), CADENCE.interval_minutes.get(asset, 0)
 
 
 def _passes(store: StateStore, barriers: Sequence[BreakerState], *, cycle: Cycle, holder: str) -> bool:

@@ -42,9 +42,11 @@ def cycle_request(first: Cycle, last: Cycle, *, purpose: str, run_key: str | Non
     store = open_store(current_settings())
     try:
         holds = store.holds()
-        due = [asset for asset in due_assets(first, last, state_cycles(store)) if asset not in holds]
+        as_of = state_cycles(store)
+        due = [asset for asset in due_assets(first, last, as_of) if asset not in holds]
         token = join_engine(store, current_settings())
-        admission = admit(store, due, cycle=last, holder=run_key or f"{purpose}:{last}:{secrets.token_hex(4)}")
+        holder = run_key or f"{purpose}:{last}:{secrets.token_hex(4)}"
+        admission = admit(store, due, as_of=as_of, cycle=last, holder=holder)
     finally:
         store.close()
     barriers = ", ".join(sorted(set(admission.left_out.values()))) or admission.trouble

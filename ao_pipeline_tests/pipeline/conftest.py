@@ -52,6 +52,15 @@ def empty_plant(key_folder: Path, tmp_path: Path) -> Iterator[Plant]:
         yield _plant(stack, tmp_path / "data", key_folder)
 
 
+@pytest.fixture(scope="module")
+def story_plant(key_folder: Path, first_cycle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    """The same for a whole module: one long story that many tests look at."""
+    folder = tmp_path_factory.mktemp("story")
+    copy_sqlite(first_cycle, folder / "state.db")
+    with ExitStack() as stack:
+        yield _plant(stack, folder, key_folder)
+
+
 @pytest.fixture
 def plant(key_folder: Path, first_cycle: Path, tmp_path: Path) -> Iterator[Plant]:
     """A pipeline whose store holds the first cycle; its Dagster instance knows nothing of it."""

@@ -13,12 +13,12 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from ao_pipeline_tests.resilience.breaker_storm import run_storm
 from ao_pipeline_tests.stress.breaker_races import Killer, race
 from ao_pipeline_tests.stress.postgres import fresh_database, postgres_server
-from ao_pipeline_tests.stress.run import workplace
 
 REPORT: Final = Path("build/stress/breakers.json")
 PROCESSES: Final = 8
@@ -32,7 +32,8 @@ def run_all(*, events: int, kills: int, rounds: int, seed: int) -> dict[str, Any
     problems = list(storm.differences)
     places: dict[str, dict[str, int]] = {}
     done: Counter[str] = Counter()
-    with workplace() as folder, postgres_server() as server:
+    with TemporaryDirectory(prefix="ao_breakers_") as scratch, postgres_server() as server:
+        folder = Path(scratch)
         for kind in ("sqlite", "postgres"):
             (folder / kind).mkdir()
             for what in ("kills", "races"):
