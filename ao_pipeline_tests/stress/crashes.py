@@ -13,7 +13,6 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,8 +29,6 @@ from ao_pipeline_tests.stress.kills import ACKNOWLEDGED, Boundaries, Killer
 from ao_pipeline_tests.stress.tables import EVERY_TYPE
 
 START_SECONDS: Final = 30.0
-CALLS: Final = "fdatasync,fsync,pwrite64"
-"""What a committing server process does to its log: it writes, and waits for the disk."""
 
 
 class PrivateServer:
@@ -94,24 +91,30 @@ class Crasher(Killer):
         self.server = server
         self.can_trace = shutil.which("strace") is not None
 
-    def crash(self, rounds: int, *, after_each: Callable[[int], None] = lambda _done: None) -> None:
-        """Kill the server `rounds` times: around each COMMIT, at random boundaries, and inside its fsync in turn."""
+    def crash(
+        self,
+        rounds: int,
+        *,
+        after_each: Callable[[int], None] = lambda _done: None,
+        is_late: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Kill the server `rounds` times: around a COMMIT or at a random boundary, and inside its fsync, in turn."""
         draw = random.Random(self.seed)
         places: list[int | str] = ["before COMMIT", CommitStep.COMMITTED.value, ACKNOWLEDGED]
-        for number in range(rounds):
-            kind = KINDS[number % len(KINDS)]
+        number = 0
+        while self.counts["kills"] < rounds and not is_late():
+            kind, number = KINDS[number // 2 % len(KINDS)], number + 1
             if self.can_trace and number % 2:
                 self.crash_in_fsync(kind)
             else:
                 self.crash_at(kind, draw.choice([*places, draw.randrange(25), draw.randrange(25)]))
-            after_each(number + 1)
+            after_each(self.counts["kills"])
 
     def crash_at(self, kind: str, boundary: int | str) -> bool:
         """Kill the server when the client reaches a boundary; tell whether it did."""
         reached: list[str] = []
 
         def crash(number: int, name: str) -> None:
-            # A job first looks whether it is done, in a transaction of its own; its COMMIT comes with the second.
             if boundary in (number, name) and not reached:
                 reached.append(name)
                 self.server.kill()
@@ -186,8 +189,3 @@ def _ping(url: str) -> None:
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         connection.execute(sa.text("SELECT 1"))
-
-
-def summary(places: Counter[str]) -> dict[str, int]:
-    """Return the places in order."""
-    return dict(sorted(places.items()))

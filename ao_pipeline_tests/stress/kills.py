@@ -107,17 +107,25 @@ class Killer:
         self.context.set_forkserver_preload(["ao_pipeline_tests.stress.kills"])
         self.is_sqlite = self.url.startswith("sqlite")
 
-    def run(self, kills: int, *, stride: int = 1, after_each: Callable[[int], None] = lambda _done: None) -> None:
+    def run(
+        self,
+        kills: int,
+        *,
+        stride: int = 1,
+        after_each: Callable[[int], None] = lambda _done: None,
+        is_late: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Kill `kills` times, walking the boundaries of each kind of job in order.
 
         Args:
             kills: How many.
             stride: Every how many boundaries; a bounded run still reaches the far end of each job.
             after_each: Called with the number of kills so far.
+            is_late: Stop early when this is true.
         """
         draw = random.Random(self.seed)
         kind, boundary = 0, 0
-        while self.counts["kills"] < kills:
+        while self.counts["kills"] < kills and not is_late():
             job = self.prepared(KINDS[kind % len(KINDS)])
             if stride == 1 and draw.randrange(RANDOM_SHARE) == 0:
                 self._kill_from_outside(job, draw.random() * 0.05)

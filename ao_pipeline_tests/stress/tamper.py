@@ -93,10 +93,11 @@ class Tamperer:
 
     def reorder_bundles(self, connection: sa.Connection) -> str:
         """Let two bundles change places."""
-        newest = self._newest(connection)
-        if newest < 2:
+        of_asset = BUNDLE.c.asset == self.spec.asset
+        stored = sorted(connection.execute(sa.select(BUNDLE.c.seq).where(of_asset)).scalars())
+        if len(stored) < 2:
             raise ImpossibleError
-        one, other = self.random.sample(range(1, newest + 1), 2)
+        one, other = self.random.sample(stored, 2)
         for old, new in ((one, -1), (other, one), (-1, other)):
             connection.execute(
                 BUNDLE.update().where(BUNDLE.c.asset == self.spec.asset, BUNDLE.c.seq == old).values(seq=new)
