@@ -35,6 +35,9 @@ STALE_SECONDS: Final = 60.0
 
 KILL_SECONDS: Final = 5.0
 
+_UNTOUCHED: Final = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
+"""Nobody has taken the run up: who asked for it asks again, as the catch-up does. Only a retry is nobody else's to ask for."""
+
 _GRPC_INFO: Final = ".dagster/grpc_info"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _STARTED_PROCESS: Final = "Started process for run"
@@ -124,18 +127,22 @@ def _end(healing: Healing, run: dg.DagsterRun, verdict: Verdict) -> None:
     if current is None or current.is_finished or current.status != run.status:
         return  # It moved on by itself while it was looked at.
     healing.tell(verdict.kind, run.run_id, verdict.reason, run=run)
-    if current.status in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.QUEUED):
-        healing.instance.report_run_canceled(current, f"Ended by recovery: {verdict.reason}.")
-    else:
-        if (
-            current.remote_job_origin is None
-        ):  # Of the command line: Dagster cannot run it again, so we ask for its cycle.
-            healing.instance.add_run_tags(current.run_id, {"dagster/max_retries": "0"})
-        healing.instance.report_run_failed(current, f"Ended by recovery: {verdict.reason}.")
-        if current.remote_job_origin is None:
-            _ask_for_its_cycle(healing, current)
+    _close(healing, current, f"Ended by recovery: {verdict.reason}.")
     healing.instance.event_log_storage.free_concurrency_slots_for_run(current.run_id)
     remove_beat(healing.data_path, current.run_id)
+
+
+def _close(healing: Healing, run: dg.DagsterRun, message: str) -> None:
+    """Mark a run as over, so that what follows is right: a retry, none, or its cycle asked for."""
+    is_untouched = run.status in _UNTOUCHED and run.parent_run_id is None
+    if is_untouched or run.status == dg.DagsterRunStatus.CANCELING:
+        healing.instance.report_run_canceled(run, message)
+    elif run.remote_job_origin is not None:
+        healing.instance.report_run_failed(run, message)
+    else:  # Of the command line: Dagster cannot run it again.
+        healing.instance.add_run_tags(run.run_id, {"dagster/max_retries": "0"})
+        healing.instance.report_run_failed(run, message)
+        _ask_for_its_cycle(healing, run)
 
 
 def _kill(healing: Healing, run: dg.DagsterRun) -> bool:

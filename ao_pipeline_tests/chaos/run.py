@@ -11,6 +11,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -196,6 +197,10 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
+def _stop(number: int, _frame: object) -> None:
+    raise KeyboardInterrupt(f"signal {number}")
+
+
 def main() -> int:
     """Parse the command line, run, judge."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -204,6 +209,8 @@ def main() -> int:
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="postgres")
     parser.add_argument("--keep", type=Path, help="folder that is left behind, to look into")
     arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # In the background of a shell even SIGINT would be ignored.
+        signal.signal(number, _stop)
     say(f"seed {arguments.seed}, database {arguments.database}")
     report = run_chaos(**vars(arguments))
     print(json.dumps({name: value for name, value in report.items() if name not in ("slow",)}, indent=1))

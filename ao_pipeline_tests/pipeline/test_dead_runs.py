@@ -27,7 +27,18 @@ from ao_pipeline.resilience.run_recovery import RunPolicy
 from ao_pipeline.settings import PROJECT_DIR
 from ao_pipeline_tests.pipeline.plant import environment
 
-QUICK = RunPolicy(silent=0.6, stopped=0.3, unseen=0.6, unstarted=0.0, lost_retry=0.0, leaked=0.0, report=0.0)
+QUICK = RunPolicy(
+    silent=0.6,
+    stopped=0.3,
+    unseen=0.6,
+    unstarted=0.0,
+    unsubmitted=0.0,
+    canceling=0.0,
+    queued=0.0,
+    lost_retry=0.0,
+    leaked=0.0,
+    report=0.0,
+)
 """Limits that a test can wait for; workers in it beat ten times as often."""
 
 WORKER = """
@@ -243,13 +254,38 @@ def test_a_half_written_beat_is_no_sign_of_death(instance: dg.DagsterInstance, d
     assert status_of(instance, run) == "STARTED"
 
 
-def test_a_run_stuck_in_starting_is_resolved(instance: dg.DagsterInstance, data: Path) -> None:
-    run = started_run(instance, dg.DagsterRunStatus.STARTING)
+@pytest.mark.parametrize(
+    ("stuck", "ended"),
+    [("STARTING", "FAILURE"), ("CANCELING", "CANCELED"), ("NOT_STARTED", "CANCELED"), ("QUEUED", "CANCELED")],
+)
+def test_a_run_that_is_stuck_is_resolved(instance: dg.DagsterInstance, data: Path, stuck: str, ended: str) -> None:
+    run = started_run(instance, dg.DagsterRunStatus[stuck])
 
     evaluate(instance, data, evaluate(instance, data))
 
-    assert status_of(instance, run) == "FAILURE"
-    assert recoveries() == {"stuck_starting": 1}
+    assert status_of(instance, run) == ended
+    assert recoveries() == {f"stuck_{stuck.lower()}": 1}
+
+
+def test_a_queued_run_is_left_alone_while_another_one_runs(
+    instance: dg.DagsterInstance, data: Path, worker: Callable[[str], subprocess.Popen[bytes]]
+) -> None:
+    queued, running = started_run(instance, dg.DagsterRunStatus.QUEUED), started_run(instance)
+    worker(running.run_id)
+
+    assert evaluate(instance, data, evaluate(instance, data)).done == []
+    assert status_of(instance, queued) == "QUEUED"
+
+
+def test_a_retry_that_was_never_submitted_fails_and_so_is_tried_again(instance: dg.DagsterInstance, data: Path) -> None:
+    first = started_run(instance, dg.DagsterRunStatus.FAILURE)
+    retry = instance.create_run_for_job(
+        empty_job, status=dg.DagsterRunStatus.NOT_STARTED, parent_run_id=first.run_id, root_run_id=first.run_id
+    )
+
+    evaluate(instance, data, evaluate(instance, data))
+
+    assert status_of(instance, retry) == "FAILURE"
 
 
 def launched(instance: dg.DagsterInstance, pid: int, *, again: bool) -> dg.DagsterRun:
