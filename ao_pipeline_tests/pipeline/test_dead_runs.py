@@ -95,10 +95,14 @@ def empty_job() -> None:
     nothing()
 
 
+LOCATION = GrpcServerCodeLocationOrigin(host="127.0.0.1", port=1, location_name="ao_pipeline")
+ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(LOCATION, "__repository__"), "empty_job")
+
+
 def started_run(
     instance: dg.DagsterInstance, status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED
 ) -> dg.DagsterRun:
-    return instance.create_run_for_job(empty_job, status=status, tags={"dagster/partition": "2026-11-20-10:00"})
+    return instance.create_run_for_job(empty_job, status=status, remote_job_origin=ORIGIN)
 
 
 def evaluate(instance: dg.DagsterInstance, data: Path, before: Healing | None = None) -> Healing:
@@ -280,7 +284,11 @@ def test_a_queued_run_is_left_alone_while_another_one_runs(
 def test_a_retry_that_was_never_submitted_fails_and_so_is_tried_again(instance: dg.DagsterInstance, data: Path) -> None:
     first = started_run(instance, dg.DagsterRunStatus.FAILURE)
     retry = instance.create_run_for_job(
-        empty_job, status=dg.DagsterRunStatus.NOT_STARTED, parent_run_id=first.run_id, root_run_id=first.run_id
+        empty_job,
+        status=dg.DagsterRunStatus.NOT_STARTED,
+        remote_job_origin=ORIGIN,
+        parent_run_id=first.run_id,
+        root_run_id=first.run_id,
     )
 
     evaluate(instance, data, evaluate(instance, data))
@@ -290,7 +298,9 @@ def test_a_retry_that_was_never_submitted_fails_and_so_is_tried_again(instance: 
 
 def launched(instance: dg.DagsterInstance, pid: int, *, again: bool) -> dg.DagsterRun:
     """Return a run that a code server has started in process `pid`, and, asked once more, is starting again."""
-    run = instance.create_run_for_job(empty_job, tags={".dagster/grpc_info": json.dumps({"host": "127.0.0.1"})})
+    run = instance.create_run_for_job(
+        empty_job, remote_job_origin=ORIGIN, tags={".dagster/grpc_info": json.dumps({"host": "127.0.0.1"})}
+    )
     for number in range(2 if again else 1):
         instance.report_dagster_event(
             DagsterEvent(DagsterEventType.RUN_STARTING.value, "empty_job", message="starts"), run.run_id
@@ -381,9 +391,7 @@ def test_sightings_survive_a_restart_and_not_a_machine_start() -> None:
 
 def failed_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
     """Return a run that failed as a killed one does: Dagster promises a retry."""
-    location = GrpcServerCodeLocationOrigin(host="127.0.0.1", port=1, location_name="ao_pipeline")
-    origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), "empty_job")
-    run = instance.create_run_for_job(empty_job, status=dg.DagsterRunStatus.STARTED, remote_job_origin=origin)
+    run = started_run(instance)
     instance.report_run_failed(run)
     return reloaded(instance, run)
 
@@ -440,3 +448,20 @@ def test_a_retry_that_runs_or_is_not_due_is_not_asked_for(
 
     assert failures_of(instance, run) == 1
     assert recoveries() == {}
+
+
+def test_a_killed_run_of_the_command_line_has_its_cycle_asked_for(
+    instance: dg.DagsterInstance, data: Path, worker: Callable[[str], subprocess.Popen[bytes]]
+) -> None:
+    tags = {"ao/cycle": "2026-11-20-10:00", "ao/purpose": "cycle"}
+    run = instance.create_run_for_job(empty_job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+    process = worker(run.run_id)
+    process.kill()
+    process.wait()
+
+    healing = evaluate(instance, data)
+
+    assert [request.run_key for request in healing.requests] == [f"recover:{run.run_id}"]
+    assert healing.requests[0].partition_key == "2026-11-20-10:00"
+    assert status_of(instance, run) == "FAILURE"
+    assert reloaded(instance, run).tags["dagster/will_retry"] == "false"
