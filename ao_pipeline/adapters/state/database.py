@@ -1,9 +1,10 @@
-"""Connections and transactions on SQLite and PostgreSQL, and the one translation of driver errors."""
+"""Connections and transactions on SQLite and PostgreSQL. What their errors mean belongs to `trouble`."""
 
 from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from ao_pipeline.errors import ConfigError, PermanentError, TransientError
+from ao_pipeline import clock
+from ao_pipeline.adapters.state.trouble import DRIVER_ERRORS, is_absent, translated
+from ao_pipeline.errors import ConfigError, TransientError
+from ao_pipeline.resilience.progress import beat
 
 BUSY_TIMEOUT_MS: Final = 30_000
 """How long a writer waits for SQLite's single write lock. Commits take milliseconds; 30 s is thousands of them."""
@@ -24,6 +28,9 @@ CACHE_KIB: Final = 65_536
 LOCK_TIMEOUT_MS: Final = 30_000
 """The same bound for row locks on PostgreSQL."""
 
+CONNECT_WAITS_SECONDS: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
+"""Pauses between tries to connect, 16 s in all: a server restarts in less. Longer trouble is a matter for the next try of the step."""
+
 
 class Database:
     """An engine with explicit read and write transactions.
@@ -32,15 +39,30 @@ class Database:
     cannot change before it writes. PostgreSQL: writers lock the head rows they touch.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, longest_seconds: float | None = None) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            url: Where it is.
+            longest_seconds: Break a transaction that takes longer. For whoever has no watchdog and must not wait for a server
+                that hangs: psycopg2 waits where no signal reaches it, and a server that was stopped never answers.
+        """
         try:
             self.engine = _create(url)
         except (SQLAlchemyError, ValueError) as error:
             raise ConfigError(f"AO_STATE_URL cannot be used: {type(error).__name__}") from error
+        except OSError as error:
+            raise TransientError(
+                f"state store: its folder cannot be made: {error.strerror}; check AO_DATA_DIR and its mount"
+            ) from error
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        self._in_use: dict[int, Any] = {}
-        event.listen(self.engine, "checkout", self._note_checkout)
-        event.listen(self.engine, "checkin", self._note_checkin)
+        self._longest_seconds = longest_seconds
+        self._is_away = False
+        self._open: dict[int, Any] = {}
+        event.listen(
+            self.engine, "connect", lambda connection, _record: self._open.update({id(connection): connection})
+        )
+        event.listen(self.engine, "close", lambda connection, _record: self._open.pop(id(connection), None))
 
     @contextmanager
     def write(self, *, is_durable: bool = True) -> Iterator[sa.Connection]:
@@ -56,8 +78,8 @@ class Database:
         """
         options = {"ao_writes": True, "ao_durable": is_durable}
         with (
-            _translated("write"),
-            self.engine.connect().execution_options(**options) as connection,
+            self._bounded("write"),
+            self._connect().execution_options(**options) as connection,
             connection.begin(),
         ):
             if not (is_durable or self.is_sqlite):
@@ -67,14 +89,50 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Open a read transaction that sees one consistent state and blocks no writer."""
-        with _translated("read"), self.engine.connect() as raw:
+        with self._bounded("read"), self._connect() as raw:
             connection = raw if self.is_sqlite else raw.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 yield connection
 
+    def _connect(self) -> sa.Connection:
+        """Return a connection; wait a little for a server that is restarting, a file that is being put back.
+
+        Only here may anything be tried twice: nothing was read or written yet. A database that stayed away is asked once, and
+        waited for again after it was seen.
+        """
+        waits = () if self._is_away else CONNECT_WAITS_SECONDS
+        for pause in (*waits, None):
+            try:
+                connection = self.engine.connect()
+            except DRIVER_ERRORS as error:
+                if pause is None or not is_absent(error):
+                    self._is_away = True
+                    raise
+                beat(wait_seconds=pause)
+                clock.sleep(pause)
+            else:
+                self._is_away = False
+                return connection
+        raise AssertionError("the last try returns or raises")
+
+    @contextmanager
+    def _bounded(self, verb: str) -> Iterator[None]:
+        """Translate the driver's errors, and break a transaction that nobody else would."""
+        timer = None if self._longest_seconds is None else threading.Timer(self._longest_seconds, self.abort)
+        if timer is not None:
+            timer.daemon = True
+            timer.start()
+        try:
+            yield
+        except DRIVER_ERRORS as error:
+            raise translated(error, verb) from error
+        finally:
+            if timer is not None:
+                timer.cancel()
+
     def abort(self) -> None:
-        """Break every connection in use, from another thread: whoever waits for the database gets an error at once."""
-        for connection in list(self._in_use.values()):
+        """Break every connection, from another thread: whoever waits for the database gets an error at once."""
+        for connection in list(self._open.values()):
             with suppress(Exception):  # It may be closed meanwhile, which is as good.
                 if self.is_sqlite:
                     connection.interrupt()
@@ -85,12 +143,6 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
-
-    def _note_checkout(self, connection: Any, _record: Any, _proxy: Any) -> None:
-        self._in_use[id(connection)] = connection
-
-    def _note_checkin(self, connection: Any, _record: Any) -> None:
-        self._in_use.pop(id(connection), None)
 
 
 def _create(url: str) -> sa.Engine:
@@ -126,18 +178,3 @@ def _begin_sqlite(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
         connection.exec_driver_sql("BEGIN")
-
-
-@contextmanager
-def _translated(verb: str) -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        raise TransientError(f"state store: cannot {verb}: {_first_line(error)}; it is tried again later") from error
-    except DBAPIError as error:
-        raise PermanentError(f"state store: {verb} was refused: {_first_line(error)}") from error
-
-
-def _first_line(error: DBAPIError) -> str:
-    """The driver's own first line: it has no bound values, unlike the following DETAIL lines."""
-    return str(error.orig).strip().split("\n", 1)[0][:200]
