@@ -11,16 +11,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+import psutil
+
+from ao_pipeline.adapters.run_beats import Beat
 from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline_tests.chaos.cycles import Cadence
 from ao_pipeline_tests.chaos.database import PrivatePostgres
 from ao_pipeline_tests.chaos.engine import Engine
 
-RUN_TARGETS: Final = ("run", "step")
+RUN_TARGETS: Final = ("run", "step", "oom")
+"""`step`: when a drawn number of steps is done. `oom`: when its memory has passed a drawn size, as the kernel would; the kernel's own
+killer needs a memory group of our own, which a test machine does not grant."""
+
 SERVICES: Final = ("daemon", "code-server", "webserver", "exporter", "sandbox")
 DATABASE: Final = "database"
 WEIGHTS: Final = {
-    "run": 3, "step": 3, "daemon": 3, "code-server": 3, "webserver": 1, "exporter": 2, "sandbox": 2, DATABASE: 3,
+    "run": 3, "step": 3, "oom": 2, "daemon": 3, "code-server": 3, "webserver": 1, "exporter": 2, "sandbox": 2, DATABASE: 3,
 }  # fmt: skip
 
 DOUBLE_SHARE: Final = 6
@@ -97,11 +103,14 @@ class Executioner:
         """Wait for a run's process; for a step, until a drawn number of steps are done."""
         steps = self.draw.randrange(1, 12)
         moment = self.draw.uniform(0.0, 3.0)
+        memory_bytes = self.draw.randrange(120, 240) << 20
+        if fault.target == "oom":
+            fault.kind = "kill"
         limit = time.monotonic() + WORKER_WAIT_SECONDS
         while time.monotonic() < limit:
             with suppress(Exception):
                 beats = self.engine.workers()
-                if beats and (fault.target == "run" or self._steps_done(beats[-1].subject) >= steps):
+                if beats and self._is_moment(fault.target, beats[-1], steps, memory_bytes):
                     if fault.target == "run":
                         time.sleep(moment)
                     fault.pid, fault.run_id = beats[-1].pid, beats[-1].subject
@@ -109,6 +118,11 @@ class Executioner:
                     return True
             time.sleep(0.05)
         return False
+
+    def _is_moment(self, target: str, beat: Beat, steps: int, memory_bytes: int) -> bool:
+        if target == "step":
+            return self._steps_done(beat.subject) >= steps
+        return target == "run" or psutil.Process(beat.pid).memory_info().rss > memory_bytes
 
     def _steps_done(self, run_id: str) -> int:
         current = self.cadence.current
