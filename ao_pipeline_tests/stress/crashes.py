@@ -28,7 +28,7 @@ from ao_pipeline_tests.stress.jobs import KINDS, Job
 from ao_pipeline_tests.stress.kills import ACKNOWLEDGED, Boundaries, Killer
 from ao_pipeline_tests.stress.tables import EVERY_TYPE
 
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 180.0
 
 
 class PrivateServer:

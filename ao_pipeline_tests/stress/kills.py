@@ -41,7 +41,9 @@ RANDOM_SHARE: Final = 10
 CUT_SHARE: Final = 3
 """One kill in this many on SQLite takes the power away as well."""
 
-CHILD_SECONDS: Final = 60
+CHILD_SECONDS: Final = 300
+"""A child that takes longer hangs, even on a machine with other work."""
+
 ACKNOWLEDGED: Final = "the change is acknowledged"
 FINISHED: Final = "finished"
 
@@ -101,6 +103,8 @@ class Killer:
     work: Callable[..., None] = child
     model: Model = field(default_factory=lambda: Model(EVERY_TYPE))
     number: int = 0
+    usual_seconds: float = 0.1
+    """How long the last undisturbed child took: random moments lie within it."""
 
     def __post_init__(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
@@ -128,7 +132,7 @@ class Killer:
         while self.counts["kills"] < kills and not is_late():
             job = self.prepared(KINDS[kind % len(KINDS)])
             if stride == 1 and draw.randrange(RANDOM_SHARE) == 0:
-                self._kill_from_outside(job, draw.random() * 0.05)
+                self._kill_from_outside(job, draw.random() * self.usual_seconds)
             elif self.kill_inside(job, boundary, is_cut=self.is_sqlite and draw.randrange(CUT_SHARE) == 0):
                 boundary += stride
             else:  # The job has no boundary with that number: it finished.
@@ -180,6 +184,7 @@ class Killer:
         place.unlink(missing_ok=True)
         arguments = (self.url, job, kill_at, str(place))
         process = self.context.Process(target=self.work, args=arguments, kwargs={"is_cut": is_cut})
+        began = time.monotonic()
         process.start()
         if delay is not None:
             time.sleep(delay)
@@ -189,6 +194,8 @@ class Killer:
             process.kill()
             process.join()
             self.problems.append(f"{job}: still at work after {CHILD_SECONDS} seconds")
+        if process.exitcode == 0:
+            self.usual_seconds = time.monotonic() - began
         return process.exitcode, place.read_text(encoding="utf-8") if place.exists() else ""
 
     def check(self, job: Job, *, must_be_there: bool) -> None:

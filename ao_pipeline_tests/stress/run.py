@@ -35,8 +35,8 @@ POSTGRES_KILLS: Final = 0.4
 CRASH_SHARE: Final = 25
 """One kill in this many takes a whole PostgreSQL server down, which takes seconds to come back."""
 
-MINUTES: Final = 120.0
-"""A part that has not ended by then stops and says so."""
+MINUTES: Final = 360.0
+"""A part that has not ended by then stops and says so. Two idle cores need about half an hour for everything."""
 
 
 @dataclass

@@ -53,7 +53,7 @@ def run_writers(folder: Path, seconds: float, *, processes: int = PROCESSES) -> 
         )
         for number in range(processes)
     ]
-    answers = [json.loads(child.communicate(timeout=seconds + 120)[0]) for child in children]
+    answers = [json.loads(child.communicate(timeout=seconds + 600)[0]) for child in children]
     store = StateStore(Database(url), specs)
     expected = [answer["commits"] for answer in answers]
     heads = store.heads()
