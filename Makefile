@@ -62,6 +62,9 @@ stress-breakers: $(VENV)/.development ## A million random events, a thousand kil
 chaos: $(VENV)/.development ## Kill and stop every process of a real engine 200 times; healthy again each time?
 	$(BIN)/python -m ao_pipeline_tests.chaos.run --kills $(or $(kills),200) --seed $(or $(seed),20261123) --database $(or $(database),postgres)
 
+chaos-short: $(VENV)/.development ## The same in minutes: every kind of fault once
+	$(BIN)/python -m pytest -m slow ao_pipeline_tests/chaos
+
 bench: bench-cycle bench-collect bench-bundles ## Run every benchmark, side by side with its peers
 
 bench-cycle: $(VENV)/.development ## A cycle with unchanged inputs against a job of no-op assets
