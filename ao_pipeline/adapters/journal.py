@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -25,5 +26,16 @@ def append_cycle(folder: Path, fields: Mapping[str, Any]) -> None:
                 older.replace(path.with_name(f"{path.name}.{number + 1}"))
         path.replace(path.with_name(f"{path.name}.1"))
     with path.open("a", encoding="utf-8") as stream:
+        if not _ends_with_a_line(path):
+            stream.write("\n")  # A power cut left half a line; this one must not become part of it.
         logger: structlog.typing.FilteringBoundLogger = cycle_logger(stream)
         logger.info(**fields)
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        if size == 0:
+            return True
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) == b"\n"

@@ -25,6 +25,7 @@ from ao_pipeline.supervisor import tree
 from ao_pipeline.supervisor.child import Child, OnEvent
 from ao_pipeline.supervisor.cycles import CycleWatch
 from ao_pipeline.supervisor.guard import exclusive, refuse_taken_ports
+from ao_pipeline.supervisor.leftovers import remove_leftovers
 from ao_pipeline.supervisor.output import LogFile
 from ao_pipeline.supervisor.specs import ProcessSpec, engine_specs, write_workspace
 
@@ -32,6 +33,10 @@ TICK_SECONDS: Final = 0.2
 """How often processes are looked at: a dead one is noticed within this time."""
 
 REAP_SECONDS: Final = 5.0
+_RETRY_INTERVAL: Final = "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS"
+RETRY_INTERVAL_SECONDS: Final = 2
+"""How often Dagster looks for failed runs to execute again; its default of 5 s is part of every recovery."""
+
 _SLOWING_VARIABLES: Final = ("PYTHONDONTWRITEBYTECODE",)
 """Without compiled files every run compiles Dagster anew, which doubles its start."""
 
@@ -60,10 +65,14 @@ def run_supervised(
         left = tree.end_all(tree.prefix_of(settings.data_path), grace_seconds=5.0)
         if left:
             report("supervisor.ended_leftovers", {"killed": left})
+        removed = remove_leftovers(settings.data_path)
+        if removed:
+            report("supervisor.removed_leftovers", {"files": ",".join(removed)})
         environment: dict[str, str] = {}
         if specs is None:
             _prepare_store(settings)
             environment["DAGSTER_HOME"] = str(prepare_dagster_home(settings))
+            environment[_RETRY_INTERVAL] = str(RETRY_INTERVAL_SECONDS)
             specs = engine_specs(settings, write_workspace(settings))
         refuse_taken_ports(specs)
         with _stopping(stop) as stopping:

@@ -45,7 +45,6 @@ def variables_for(folder: Path, *, postgres_url: str | None) -> dict[str, str]:
     variables = {f"AO_{name}_PORT": port for name, port in ports.items()} | {
         "AO_DATA_DIR": str(folder / "data"),
         "PYTHONPATH": str(PROJECT_DIR),
-        "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "5",
     }
     if postgres_url is not None:
         home = folder / "home"

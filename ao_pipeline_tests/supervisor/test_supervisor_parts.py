@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ao_pipeline.adapters.journal import append_cycle
 from ao_pipeline.adapters.run_beats import ENGINE, beat_once, beat_path, beating, read_beat
 from ao_pipeline.settings import Settings
+from ao_pipeline.supervisor.leftovers import remove_leftovers
 from ao_pipeline.supervisor.output import KEPT_FILES, LogFile
 from ao_pipeline.supervisor.probes import (
     BEAT_LIMIT_SECONDS,
@@ -167,3 +169,26 @@ def test_without_a_sandbox_it_is_not_started(tmp_path: Path) -> None:
     names = [spec.name for spec in engine_specs(settings, tmp_path / "workspace.yaml")]
 
     assert names == ["exporter", "code-server", "daemon", "webserver"]
+
+
+def test_half_written_files_go_at_the_start_and_beats_stay(tmp_path: Path) -> None:
+    for name in ("supervisor/workspace.yaml.partial", "dagster_home/dagster.yaml", "run/a-dead-run.beat"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+
+    assert remove_leftovers(tmp_path) == ["supervisor/workspace.yaml.partial"]
+    assert remove_leftovers(tmp_path / "nothing") == []
+    assert (tmp_path / "dagster_home/dagster.yaml").exists()
+    assert (tmp_path / "run/a-dead-run.beat").exists()
+
+
+def test_half_a_line_in_the_journal_spoils_no_other(tmp_path: Path) -> None:
+    append_cycle(tmp_path, {"event": "cycle_complete", "cycle_id": "first"})
+    with (tmp_path / "cycles.jsonl").open("a") as stream:
+        stream.write('{"cycle_id": "cut off')
+
+    append_cycle(tmp_path, {"event": "cycle_complete", "cycle_id": "second"})
+
+    first, half, second = (tmp_path / "cycles.jsonl").read_text().splitlines()
+    assert (json.loads(first)["cycle_id"], json.loads(second)["cycle_id"]) == ("first", "second")
+    assert half == '{"cycle_id": "cut off'
