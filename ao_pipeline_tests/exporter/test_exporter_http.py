@@ -17,7 +17,9 @@ from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.adapters.state.totals import bundle_figures, cycle_figures, fold_bundles, fold_cycles
 from ao_pipeline.bundles.changes import Quarantined
 from ao_pipeline.bundles.header import BundleKind
+from ao_pipeline.clock import to_micros
 from ao_pipeline.observability.view import DagsterFigures, OperationsView
+from ao_pipeline.resilience.breaker_state import BreakerEvent, EventKind
 from ao_pipeline_tests.exporter.exporter_stage import FIRST, NOW, RAW, commit, make_store, run_cycle, serve
 
 TASKS = ("asset", "raw/asana_tasks")
@@ -327,3 +329,23 @@ def test_a_scrape_sums_bundles_from_the_index_alone(tmp_path: Path) -> None:
 def parameters_of(statement: str) -> tuple[object, ...]:
     """Return as many values as the statement has placeholders; a plan does not depend on them."""
     return (0,) * statement.count("?")
+
+
+def test_an_open_breaker_is_exported_counted_and_named_by_health(store: StateStore) -> None:
+    run_cycle(store, FIRST)
+    for number in range(3):
+        failed = BreakerEvent(EventKind.FAILED, to_micros(FIRST.shift(number).end), reason="TransientError: 503")
+        store.breakers.record({"raw/asana_tasks": failed, "source:asana": failed})
+
+    with serve(url_of(store)) as exporter:
+        samples, health = exporter.samples(), exporter.get("/health").json()
+
+    assert samples["ao_circuit_breaker_status", (("job", "raw/asana_tasks"),)] == 1
+    assert samples["ao_circuit_breaker_status", (("job", "source:asana"),)] == 1
+    assert samples["ao_circuit_breaker_status", (("job", "truth/capacity"),)] == 0
+    transitions = "ao_circuit_breaker_transitions_total"
+    assert samples[transitions, (("job", "source:asana"), ("to", "open"))] == 1
+    assert samples[transitions, (("job", "source:asana"), ("to", "closed"))] == 0
+    assert health["circuit_breakers"] == {"raw/asana_tasks": "open", "source:asana": "open"}
+    assert health["status"] == "degraded"
+    assert "circuit breaker of source:asana is open" in health["reasons"]
