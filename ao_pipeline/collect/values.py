@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import Any, Final
 
 from ao_pipeline.clock import EPOCH
@@ -19,6 +19,8 @@ MAX_TEXT_CHARS: Final = 1_000_000
 _INT64_MAX: Final = 2**63 - 1
 _NOT_STORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _XERO_DATE: Final = re.compile(r"/Date\((-?\d{1,17})(?:[+-]\d{4})?\)/")
+_SMALLEST_PART: Final = Decimal("1e-12")
+_WIDE: Final = Context(prec=40, rounding=ROUND_HALF_EVEN)
 _DIGITS: Final = re.compile(r"-?\d{1,19}")
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|z|[+-]\d\d:?\d\d)?")
 
@@ -200,7 +202,10 @@ def xero_day(value: Any, field: str) -> date | None:
 
 
 def as_decimal(value: Any, field: str) -> Decimal | None:
-    """Return an exact decimal of at most 18 digits before and 12 after the point."""
+    """Return a decimal of at most 18 digits before the point; digits beyond the twelfth after it are rounded off.
+
+    Vendors send two to ten of them; more are the trace of a binary float, as in 0.30000000000000004.
+    """
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
@@ -213,8 +218,10 @@ def as_decimal(value: Any, field: str) -> Decimal | None:
     if not number.is_finite():
         raise BadValueError(f"{field} is not a finite number")
     exponent = number.as_tuple().exponent
-    if number and (number.adjusted() >= 18 or (isinstance(exponent, int) and exponent < -12)):
+    if number and number.adjusted() >= 18:
         raise BadValueError(f"{field} is out of range for an amount")
+    if isinstance(exponent, int) and exponent < -12:
+        number = number.quantize(_SMALLEST_PART, context=_WIDE)
     return number if number else Decimal(0)
 
 

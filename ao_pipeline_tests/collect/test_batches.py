@@ -11,7 +11,7 @@ from ao_pipeline.bundles.canonical import conform
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.collect import tables
 from ao_pipeline.collect.batch import Batch
-from ao_pipeline.collect.contracts import asana, google, xero
+from ao_pipeline.collect.contracts import asana, google, workspace, xero
 from ao_pipeline.collect.contracts.contract import PageContract, RecordContract
 from ao_pipeline.collect.parse import asana as parse_asana
 from ao_pipeline.collect.parse import calendar as parse_calendar
@@ -153,8 +153,11 @@ def test_drift_names_are_bounded() -> None:
         (google.CHAT_PAGE, {"messages": [{"name": 5}]}),
         (google.EVENTS_PAGE, {"kind": "calendar#events", "items": [{}]}),
         (google.EVENTS_PAGE, {"items": [], "nextSyncToken": 5}),
-        (xero.INVOICES_PAGE, {"Status": "OK", "DateTimeUTC": "/Date(1)/", "Invoices": []}),
-        (xero.INVOICES_PAGE, {"pagination": {"page": 1, "pageCount": 1, "itemCount": 0}, "Invoices": []}),
+        (xero.INVOICES_PAGE, {"Status": "OK", "DateTimeUTC": "/Date(1)/", "pagination": {"page": 1}}),
+        (xero.INVOICES_PAGE, {"pagination": {"page": 1, "pageCount": -1, "itemCount": 0}, "Invoices": []}),
+        (xero.INVOICES_PAGE, {"pagination": [1], "Invoices": []}),
+        (workspace.TASKS_PAGE, {}),
+        (workspace.TASKS_PAGE, {"etag": "x"}),
     ],
 )
 def test_a_foreign_page_is_refused(contract: PageContract, body: Any) -> None:

@@ -120,10 +120,17 @@ def test_money_is_counted_in_the_minor_units_of_its_currency(amount: Any, curren
     assert to_minor(as_decimal(amount, "Total"), currency, "Total") == minor
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e400", Decimal("1e-40"), 10**40, True, [], "12 USD"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e400", 10**40, True, [], "12 USD"])
 def test_what_is_no_amount_is_refused(value: Any) -> None:
     with pytest.raises(BadValueError):
         as_decimal(value, "Total")
+
+
+@pytest.mark.parametrize(
+    ("value", "number"), [(0.1 + 0.2, "0.3"), (Decimal("1e-40"), "0"), ("0.0000000000015", "0.000000000002")]
+)
+def test_digits_beyond_the_twelfth_are_rounded_off(value: Any, number: str) -> None:
+    assert as_decimal(value, "UnitAmount") == Decimal(number)
 
 
 @pytest.mark.parametrize("currency", [None, "", "usd", "$"])

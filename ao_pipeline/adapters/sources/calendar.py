@@ -73,7 +73,8 @@ def collect_events(request: CollectionRequest) -> Collected:
             batch.absorb(reading.batch)
             drift.absorb(reading.drift)
             deleted |= reading.deleted
-            tokens[reading.calendar_id] = reading.sync_token
+            if reading.sync_token:
+                tokens[reading.calendar_id] = reading.sync_token
             relisted += [reading.calendar_id] * reading.is_full
         # A calendar whose turn did not come keeps its token, if it has one.
         kept = {calendar: known[calendar] for calendar in calendars if calendar in known}
@@ -119,8 +120,10 @@ def _gone(
     listed: dict[str, set[Key]] = {calendar: set() for calendar in relisted}
     for key in batch.keys | batch.quarantined_keys if relisted else ():
         listed.get(key[0], set()).add(key)
-    for calendar in relisted:
-        tables.append(relisted_scope(request, spec, column="calendar_id", scope=calendar, listed=listed[calendar]))
+    tables += [
+        relisted_scope(request, spec, column="calendar_id", scope=calendar, listed=listed[calendar])
+        for calendar in relisted
+    ]
     return {key for table in tables for key in zip(*(column.to_pylist() for column in table.columns), strict=True)}
 
 
@@ -160,5 +163,9 @@ def _list_events(client: SourceClient, calendar_id: str, sync_token: str | None)
                 batch.add(record, scope={"calendar_id": calendar_id})
         next_token = page.body.get("nextSyncToken")
     if not next_token:
-        raise ContractError("calendar.events.list: the last page has no sync token, so the listing is not complete")
-    return _Reading(calendar_id, batch, drift, deleted, next_token, is_full=sync_token is None)
+        if not len(batch) and not deleted:
+            raise ContractError("calendar.events.list: neither events nor a sync token; the listing is not complete")
+        # What came is kept, nothing is taken for deleted, and the next collection starts where this one did.
+        drift.add("calendar.events.no_sync_token")
+    is_full = sync_token is None and bool(next_token)
+    return _Reading(calendar_id, batch, drift, deleted, next_token or "", is_full)

@@ -68,7 +68,9 @@ def _collect_changes(
             gone.add((change["fileId"],))
         else:
             batch.add({**file, "id": change["fileId"]})
-    new_cursor = {"generation": request.generation(), "page_token": next_token}
+    if not next_token:
+        drift.add("drive.changes.no_next_token")  # What came is kept; the next collection starts where this one did.
+    new_cursor = {"generation": request.generation(), "page_token": next_token or token}
     return collected(
         client,
         RAW_DRIVE_FILES,
@@ -89,11 +91,11 @@ def _start_token(client: SourceClient) -> str:
 
 
 def _list_changes(client: SourceClient, token: str) -> tuple[dict[str, dict[str, Any]], str]:
-    """Return the last change of each file, and where the next list of changes starts.
+    """Return the last change of each file, and where the next list of changes starts, empty when that was not said.
 
     Raises:
         CursorExpiredError: The first page was refused: the token is not of this account.
-        ContractError: A change without file, or a last page without the next token.
+        ContractError: A change without file, or neither a change nor the next token.
     """
     found: dict[str, dict[str, Any]] = {}
     next_token: str | None = None
@@ -113,6 +115,6 @@ def _list_changes(client: SourceClient, token: str) -> tuple[dict[str, dict[str,
                 "drive.changes.list: the page token was refused; a full listing follows"
             ) from error
         raise
-    if not next_token:
-        raise ContractError("drive.changes.list: the last page has no next token, so the list is not complete")
-    return found, next_token
+    if not next_token and not found:
+        raise ContractError("drive.changes.list: neither changes nor the next token, so the list is not complete")
+    return found, next_token or ""

@@ -54,6 +54,9 @@ def collect_contacts(request: CollectionRequest) -> Collected:
             else:
                 batch.add(record)
         new_cursor = {"generation": request.generation() + reading.is_full, "sync_token": reading.sync_token}
+        if not reading.sync_token:
+            drift.add("people.connections.no_sync_token")
+            new_cursor = dict(request.cursor or {"generation": 0})
         cursor = next_cursor(request, batch, new_cursor, empty={"generation": 0})
         if reading.is_full:
             return full_listing(request, client, spec, batch, cursor=cursor, drift=drift)
@@ -85,6 +88,7 @@ def _list(client: SourceClient, sync_token: str | None) -> _Reading:
     for page in pages:
         records.extend(page.records)
         next_token = page.body.get("nextSyncToken")
-    if not next_token:
-        raise ContractError("people.connections.list: the last page has no sync token, so the listing is not complete")
-    return _Reading(records, next_token, is_full=sync_token is None)
+    if not next_token and not records:
+        raise ContractError("people.connections.list: neither contacts nor a sync token; the listing is not complete")
+    # Without a token what came is kept, nothing is taken for deleted, and the next collection starts where this one did.
+    return _Reading(records, next_token or "", is_full=sync_token is None and bool(next_token))

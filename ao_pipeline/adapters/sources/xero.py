@@ -48,6 +48,7 @@ class _Listing:
     parse: Callable[[Record], Row]
     path: str
     params: dict[str, str | int]
+    has_lines: bool = False
 
 
 _CONTACTS: Final = _Listing(
@@ -59,7 +60,7 @@ _CONTACTS: Final = _Listing(
     {"includeArchived": "true"},
 )
 _INVOICES: Final = _Listing(
-    RAW_XERO_INVOICES, contracts.INVOICES_PAGE, contracts.INVOICE, parse_invoice, "/Invoices", {}
+    RAW_XERO_INVOICES, contracts.INVOICES_PAGE, contracts.INVOICE, parse_invoice, "/Invoices", {}, has_lines=True
 )
 _PAYMENTS: Final = _Listing(
     RAW_XERO_PAYMENTS, contracts.PAYMENTS_PAGE, contracts.PAYMENT, parse_payment, "/Payments", {}
@@ -100,12 +101,12 @@ def _collect(request: CollectionRequest, listing: _Listing) -> Collected:
     drift = Drift()
     batch = Batch(spec, listing.record, listing.parse, drift)
     with request.open("xero") as client:
-        records, server_time = _read_stable(client, listing, str(since) if since else None)
+        records, answered_at = _read_stable(client, listing, str(since) if since else None)
         for record in records:
             batch.add(record)
         rows = batch.table()
         # The server's clock, never the rows' own times: those are the documents' and lie years back on imports.
-        watermark = server_time - OVERLAP
+        watermark = answered_at - OVERLAP if answered_at else request.watermark(client.first_server_time)
         new_cursor = {
             "generation": request.generation() + (0 if since else 1),
             "watermark": to_iso(watermark),
@@ -119,8 +120,10 @@ def _collect(request: CollectionRequest, listing: _Listing) -> Collected:
         return collected(client, spec, fresh, cursor=cursor, drift=drift, quarantined=batch.quarantined)
 
 
-def _read_stable(client: SourceClient, listing: _Listing, since: str | None) -> tuple[list[dict[str, Any]], datetime]:
-    """Walk until the number of different records equals the upstream's own count.
+def _read_stable(
+    client: SourceClient, listing: _Listing, since: str | None
+) -> tuple[list[dict[str, Any]], datetime | None]:
+    """Walk until the number of different records equals the upstream's own count, where it counts them.
 
     Raises:
         TransientError: The listing changed during each of `MAX_WALKS` walks.
@@ -129,7 +132,7 @@ def _read_stable(client: SourceClient, listing: _Listing, since: str | None) -> 
     for _ in range(MAX_WALKS):
         records, server_time, item_count = _walk(client, listing, since)
         first_time = first_time or server_time
-        if len(records) == item_count:
+        if item_count is None or len(records) == item_count:
             return list(records.values()), first_time
     raise TransientError(
         f"{listing.page.operation}: the listing changed during {MAX_WALKS} walks; the next cycle tries again"
@@ -138,7 +141,13 @@ def _read_stable(client: SourceClient, listing: _Listing, since: str | None) -> 
 
 def _walk(
     client: SourceClient, listing: _Listing, since: str | None
-) -> tuple[dict[str, dict[str, Any]], datetime, int]:
+) -> tuple[dict[str, dict[str, Any]], datetime | None, int | None]:
+    """Return the records by key, the server's time at the first page, and how many records the upstream counts.
+
+    Raises:
+        ContractError: More than `MAX_PAGES` pages; or documents came without their lines, as they do when Xero does not
+            page: they would take the stored lines away.
+    """
     headers = {}
     if since:
         headers["If-Modified-Since"] = datetime.fromisoformat(since).strftime(_FILTER_FORMAT)
@@ -149,20 +158,25 @@ def _walk(
         answer = client.get(listing.page.operation, listing.path, params, headers=headers)
         records = listing.page.records(answer.body)
         client.count_page()
-        server_time = server_time or _server_time(answer.body, listing.page.operation)
-        for record in records:
-            found[record[listing.page.key_field]] = record
-        pagination = answer.body["pagination"]
-        if page >= pagination["pageCount"]:
-            return found, server_time, int(pagination["itemCount"])
+        server_time = server_time or _server_time(answer.body, listing.page.operation) or answer.server_time
+        is_news = any(record[listing.page.key_field] not in found for record in records)
+        found.update((record[listing.page.key_field], record) for record in records)
+        pagination = answer.body.get("pagination") or {}
+        page_count, item_count = pagination.get("pageCount"), pagination.get("itemCount")
+        # Older answers have no such block: then a page that is not full, or brings nothing new, is the last one.
+        if page >= page_count if page_count is not None else len(records) < PAGE_SIZE or not is_news:
+            if not pagination and found and listing.has_lines and not any(map(_has_lines, found.values())):
+                raise ContractError(f"{listing.page.operation}: no document has lines, so this is no paged listing")
+            return found, server_time, item_count
     raise ContractError(f"{listing.page.operation}: more than {MAX_PAGES} pages; the listing was refused")
 
 
-def _server_time(body: Any, operation: str) -> datetime:
+def _has_lines(record: dict[str, Any]) -> bool:
+    return bool(record.get("LineItems"))
+
+
+def _server_time(body: Any, operation: str) -> datetime | None:
     try:
-        moment = xero_instant(body["DateTimeUTC"], "DateTimeUTC")
+        return xero_instant(body.get("DateTimeUTC"), "DateTimeUTC")
     except BadValueError as error:
         raise ContractError(f"{operation}: {error}; without the server's time there is no watermark") from error
-    if moment is None:
-        raise ContractError(f"{operation}: DateTimeUTC is empty; without the server's time there is no watermark")
-    return moment

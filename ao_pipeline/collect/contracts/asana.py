@@ -11,8 +11,8 @@ from typing import Final
 from ao_pipeline.collect.contracts.contract import (
     BOOLEAN,
     INTEGER,
-    KEY,
     TEXT,
+    TOKEN,
     PageContract,
     RecordContract,
     list_of,
@@ -22,7 +22,7 @@ from ao_pipeline.collect.contracts.contract import (
 _REFERENCE: Final = object_of(gid=TEXT)
 _COMPACT: Final = frozenset({"gid", "resource_type", "resource_subtype"})
 _PAGE_KEYS: Final = frozenset({"data", "next_page"})
-_NEXT_PAGE: Final = {"next_page": object_of(offset=KEY)}
+_NEXT_PAGE: Final = {"next_page": object_of(offset=TOKEN)}
 
 
 def _page(operation: str) -> PageContract:
@@ -32,6 +32,7 @@ def _page(operation: str) -> PageContract:
 USERS_PAGE: Final = _page("asana.users.list")
 PROJECTS_PAGE: Final = _page("asana.projects.list")
 TASKS_PAGE: Final = _page("asana.tasks.list")
+SEARCH_PAGE: Final = _page("asana.tasks.search")
 SECTIONS_PAGE: Final = _page("asana.sections.list")
 STORIES_PAGE: Final = _page("asana.stories.list")
 SUBTASKS_PAGE: Final = _page("asana.subtasks.list")

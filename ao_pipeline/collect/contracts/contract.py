@@ -19,8 +19,12 @@ MAX_NAME_CHARS: Final = 64
 
 TEXT: Final[Schema] = {"type": ["string", "null"]}
 KEY: Final[Schema] = {"type": "string", "minLength": 1}
+TOKEN: Final[Schema] = TEXT
+"""A page or sync token. Empty text and null say what an absent one says: there is none."""
+
 BOOLEAN: Final[Schema] = {"type": ["boolean", "null"]}
 NUMBER: Final[Schema] = {"type": ["number", "string", "null"]}
+COUNT: Final[Schema] = {"type": ["integer", "null"], "minimum": 0}
 INTEGER: Final[Schema] = {"type": ["integer", "string", "null"]}
 
 
@@ -95,7 +99,7 @@ class PageContract:
         is_empty_legal: Whether `{}` and an absent list mean "nothing": Google omits empty lists.
         known_keys: Keys of the page; an answer that shares none of them is another API's.
         extra: Schemas of further keys, such as the cursor.
-        required: Further keys that must be there.
+        required: Further keys, of which each must be there when an empty list is left out: `{}` is not such a page.
     """
 
     operation: str
@@ -109,11 +113,11 @@ class PageContract:
     @cached_property
     def _validator(self) -> _Validator:
         record = {"type": "object", "required": [self.key_field], "properties": {self.key_field: KEY}}
-        required = list(self.required) if self.is_empty_legal else [self.items_key, *self.required]
+        without_list = [{"required": list(self.required)}] if self.is_empty_legal else []
         return jsonschema_rs.validator_for(
             {
                 "type": "object",
-                "required": required,
+                "anyOf": [{"required": [self.items_key]}, *without_list],
                 "properties": {**self.extra, self.items_key: {"type": "array", "items": record}},
             }
         )

@@ -12,15 +12,17 @@ from ao_pipeline.collect.contracts.contract import (
     INTEGER,
     KEY,
     TEXT,
+    TOKEN,
     PageContract,
     RecordContract,
+    Schema,
     list_of,
     object_of,
 )
 
 
-def _page(operation: str, items: str, key: str, known: str, **extra: object) -> PageContract:
-    schemas = {"nextPageToken": KEY, **dict.fromkeys(extra, KEY)}
+def _page(operation: str, items: str, key: str, known: str, **extra: Schema) -> PageContract:
+    schemas = {"nextPageToken": TOKEN, "nextSyncToken": TOKEN, **extra}
     return PageContract(
         operation,
         items,
@@ -55,7 +57,7 @@ MAIL: Final = RecordContract(
     known_fields=frozenset({"classificationLabelValues", "raw"}),
 )
 
-CALENDARS_PAGE: Final = _page("calendar.calendarList.list", "items", "id", "kind etag nextSyncToken", nextSyncToken=KEY)
+CALENDARS_PAGE: Final = _page("calendar.calendarList.list", "items", "id", "kind etag nextSyncToken")
 CALENDAR: Final = RecordContract(
     name="calendar.calendar",
     key_field="id",
@@ -92,7 +94,6 @@ EVENTS_PAGE: Final = _page(
     "items",
     "id",
     "kind etag nextSyncToken summary updated timeZone accessRole defaultReminders",
-    nextSyncToken=KEY,
 )
 _EVENT_TIME: Final = object_of(date=TEXT, dateTime=TEXT, timeZone=TEXT)
 EVENT: Final = RecordContract(

@@ -10,8 +10,8 @@ from typing import Final
 from ao_pipeline.collect.contracts.contract import (
     BOOLEAN,
     INTEGER,
-    KEY,
     TEXT,
+    TOKEN,
     PageContract,
     RecordContract,
     list_of,
@@ -19,7 +19,7 @@ from ao_pipeline.collect.contracts.contract import (
 )
 
 
-def _page(operation: str, items: str, key: str, known: str = "", **cursors: object) -> PageContract:
+def _page(operation: str, items: str, key: str, known: str = "", cursors: tuple[str, ...] = ()) -> PageContract:
     """Return a page whose list may be absent; where the vendor always says its kind, `{}` is not such a page."""
     return PageContract(
         operation,
@@ -27,7 +27,7 @@ def _page(operation: str, items: str, key: str, known: str = "", **cursors: obje
         key,
         is_empty_legal=True,
         known_keys=frozenset(known.split()) | {"nextPageToken", *cursors},
-        extra={"nextPageToken": KEY, **dict.fromkeys(cursors, KEY)},
+        extra=dict.fromkeys(("nextPageToken", *cursors), TOKEN),
         required=("kind",) if "kind" in known.split() else (),
     )
 
@@ -61,7 +61,7 @@ TASK: Final = RecordContract(
 )
 
 CONNECTIONS_PAGE: Final = _page(
-    "people.connections.list", "connections", "resourceName", "totalItems totalPeople", nextSyncToken=KEY
+    "people.connections.list", "connections", "resourceName", "totalItems totalPeople", ("nextSyncToken",)
 )
 _MARKS: Final = object_of(primary=BOOLEAN)
 PERSON: Final = RecordContract(
@@ -80,7 +80,7 @@ PERSON_FIELDS: Final = "emailAddresses,metadata,names,organizations,phoneNumbers
 """`personFields` of every call. A sync token holds only for the parameters of its full listing."""
 
 FILES_PAGE: Final = _page("drive.files.list", "files", "id", "kind incompleteSearch")
-CHANGES_PAGE: Final = _page("drive.changes.list", "changes", "changeType", "kind", newStartPageToken=KEY)
+CHANGES_PAGE: Final = _page("drive.changes.list", "changes", "changeType", "kind", ("newStartPageToken",))
 FILE: Final = RecordContract(
     name="drive.file",
     key_field="id",

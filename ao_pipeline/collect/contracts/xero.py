@@ -9,7 +9,7 @@ from typing import Final
 
 from ao_pipeline.collect.contracts.contract import (
     BOOLEAN,
-    KEY,
+    COUNT,
     NUMBER,
     TEXT,
     PageContract,
@@ -17,8 +17,6 @@ from ao_pipeline.collect.contracts.contract import (
     list_of,
     object_of,
 )
-
-_COUNT: Final = {"type": "integer", "minimum": 0}
 
 
 def _page(operation: str, items: str, key: str) -> PageContract:
@@ -28,16 +26,7 @@ def _page(operation: str, items: str, key: str) -> PageContract:
         key,
         is_empty_legal=False,
         known_keys=frozenset({"Id", "Status", "ProviderName", "DateTimeUTC", "pagination", "Warnings"}),
-        extra={
-            "DateTimeUTC": KEY,
-            "pagination": {
-                "type": "object",
-                "required": ["page", "pageCount", "itemCount"],
-                "properties": {"page": _COUNT, "pageCount": _COUNT, "itemCount": _COUNT},
-            },
-        },
-        # Without the paging block the lines are missing too, and without the server's time there is no watermark.
-        required=("pagination", "DateTimeUTC"),
+        extra={"DateTimeUTC": TEXT, "pagination": object_of(pageCount=COUNT, itemCount=COUNT)},
     )
 
 
