@@ -93,7 +93,7 @@ def hash_rows(spec: TableSpec, table: pa.Table, rows: Digests | None = None) -> 
     hashed = HashedRows(table, key_digests(spec, table), row_digests(spec, table) if rows is None else rows)
     order = sort_order(hashed.keys)
     ordered = hashed.keys[order]
-    repeats = np.flatnonzero((ordered[1:] == ordered[:-1]).all(axis=1))
+    repeats = np.flatnonzero(equal_rows(ordered[1:], ordered[:-1]))
     if len(repeats):
         key = table.select(list(spec.key_names)).slice(int(order[repeats[0]]), 1).to_pylist()[0]
         raise ContractError(f"{spec.name}: key {key} occurs more than once ({len(repeats)} repeats)", key=key)
@@ -119,12 +119,18 @@ def match_positions(sought: Digests, among: Digests) -> Positions:
     # Arrow's hash table over the high halves: five times as fast as sorting one side and searching in it.
     high = pc.index_in(pa.array(_high(sought)), value_set=pa.array(_high(among)))
     slots: Positions = pc.fill_null(high, -1).to_numpy().astype(np.int64)
-    hit = (among[slots] == sought).all(axis=1)
+    hit = equal_rows(among.take(slots, axis=0), sought)
     if (~hit & (slots >= 0)).any():  # Colliding 64-bit halves: practically never.
         order = sort_order(among)
         return match_sorted(sought, among[order], order)
     slots[~hit] = -1
     return slots
+
+
+def equal_rows(one: Digests, other: Digests) -> npt.NDArray[np.bool_]:
+    """Tell which digests are equal. By columns: numpy's `all(axis=1)` takes six times as long."""
+    same: npt.NDArray[np.bool_] = (one[:, 0] == other[:, 0]) & (one[:, 1] == other[:, 1])
+    return same
 
 
 def _high(digests: Digests) -> Digests:
@@ -137,7 +143,7 @@ def match_sorted(sought: Digests, ordered: Digests, order: Positions | None = No
         return np.full(len(sought), -1, dtype=np.int64)
     slots = np.searchsorted(ordered[:, 0], sought[:, 0])
     slots = np.minimum(slots, len(ordered) - 1)
-    hit = (ordered[slots] == sought).all(axis=1)
+    hit = equal_rows(ordered.take(slots, axis=0), sought)
     half_hit = ~hit & (ordered[slots, 0] == sought[:, 0])
     for position in np.flatnonzero(half_hit):  # Colliding 64-bit halves: walk the run, practically never entered.
         slot = int(slots[position]) + 1
@@ -165,7 +171,7 @@ def change_set(stored: HashedRows, wanted: HashedRows, gone: Digests) -> ChangeS
     is_new = at < 0
     differs = np.zeros(len(wanted), dtype=np.bool_)
     if len(stored):
-        differs = ~is_new & (stored.rows[at] != wanted.rows).any(axis=1)
+        differs = ~is_new & ~equal_rows(stored.rows[at], wanted.rows)
     going = match_positions(gone, stored.keys)
     return ChangeSet(
         inserted=wanted.take(np.flatnonzero(is_new)),

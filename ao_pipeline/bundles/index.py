@@ -19,6 +19,7 @@ from ao_pipeline.bundles.changes import (
     ChangeSet,
     HashedRows,
     Positions,
+    equal_rows,
     match_positions,
     match_sorted,
     sort_order,
@@ -100,20 +101,19 @@ class RowIndex:
         at = match_sorted(delta.keys, self.keys)
         is_known = at >= 0
         is_update = is_known & delta.is_live
-        rows = self.rows.copy()
+        rows = np.concatenate([self.rows, delta.rows])
         rows[at[is_update]] = delta.rows[is_update]
-        gone = at[is_known & ~delta.is_live]
-        keys, rows = np.delete(self.keys, gone, axis=0), np.delete(rows, gone, axis=0)
-        key_at = np.delete(self.key_at, gone)
+        keys = np.concatenate([self.keys, delta.keys])
+        # Which entry of base and delta stands at each place: one list of positions is edited, then taken once.
+        source = np.delete(np.arange(len(self)), at[is_known & ~delta.is_live])
         new = np.flatnonzero(~is_known & delta.is_live)
-        slots = np.searchsorted(keys[:, 0], delta.keys[new, 0])
-        keys, rows = np.insert(keys, slots, delta.keys[new], axis=0), np.insert(rows, slots, delta.rows[new], axis=0)
-        key_at = np.insert(key_at, slots, new + self.key_table.num_rows)
+        source = np.insert(source, np.searchsorted(self.keys[source, 0], delta.keys[new, 0]), new + len(self))
+        high = keys[source, 0]
+        if (high[1:] == high[:-1]).any():  # Equal 64-bit halves: their order hangs on the other half.
+            source = source[sort_order(keys[source])]
         key_table = pa.concat_tables([self.key_table, delta.key_table])
-        if (keys[1:, 0] == keys[:-1, 0]).any():  # Equal 64-bit halves: their order hangs on the other half.
-            order = sort_order(keys)
-            keys, rows, key_at = keys[order], rows[order], key_at[order]
-        return RowIndex(keys, rows, key_table, key_at)
+        key_at = np.concatenate([self.key_at, np.arange(len(delta)) + self.key_table.num_rows])
+        return RowIndex(keys.take(source, axis=0), rows.take(source, axis=0), key_table, key_at[source])
 
     def to_bytes(self) -> bytes:
         """Serialize as an Arrow IPC stream; uncompressed, because hashes do not compress."""
@@ -177,7 +177,7 @@ def _newest(deltas: Sequence[IndexDelta]) -> IndexDelta:
     order = np.lexsort((np.arange(len(keys)), keys[:, 1], keys[:, 0]))
     ordered = keys[order]
     is_newest = np.ones(len(order), dtype=np.bool_)
-    is_newest[:-1] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    is_newest[:-1] = ~equal_rows(ordered[1:], ordered[:-1])
     kept = order[is_newest]
     return IndexDelta(
         pa.concat_tables([delta.key_table for delta in deltas]).take(pa.array(kept)),

@@ -36,33 +36,25 @@ def encode(spec: TableSpec, changes: ChangeSet) -> bytes:
     """Return the payload of `changes`; empty bytes when nothing changed."""
     if not changes.count:
         return b""
-    before = pa.concat_tables(
-        [_nulls(spec, len(changes.inserted)), changes.updated_before.table, changes.deleted.table]
-    ).combine_chunks()
-    after = pa.concat_tables(
-        [changes.inserted.table, changes.updated_after.table, _nulls(spec, len(changes.deleted))]
-    ).combine_chunks()
     sizes = [len(changes.inserted), len(changes.updated_after), len(changes.deleted)]
-    operations = np.repeat(np.array([INSERT, UPDATE, DELETE], dtype=np.int8), sizes)
+    inserted, before = changes.inserted.table, changes.updated_before.table.combine_chunks()
+    deleted, after = changes.deleted.table, changes.updated_after.table.combine_chunks()
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {
+        "ao_operation": pa.array(np.repeat(np.array([INSERT, UPDATE, DELETE], dtype=np.int8), sizes))
+    }
+    for name in spec.key_names:
+        columns[name] = _stacked(inserted.column(name), after.column(name), deleted.column(name))
     changed = np.zeros(changes.count, dtype=np.uint64)
-    is_update = operations == UPDATE
-    columns: dict[str, pa.ChunkedArray | pa.Array] = {"ao_operation": pa.array(operations)}
-    keys = {name: before.column(name) for name in spec.key_names}
-    if len(changes.inserted):
-        keys = {
-            name: pc.if_else(pa.array(operations == INSERT), after.column(name), column)
-            for name, column in keys.items()
-        }
-    columns |= keys
+    updated = changed[sizes[0] : sizes[0] + sizes[1]]
     for position, column in enumerate(spec.columns):
         old, new = before.column(column.name), after.column(column.name)
         differs = _differs(old, new)
-        changed |= (differs & is_update).astype(np.uint64) << np.uint64(position)
-        kept = pa.array(differs | ~is_update)
-        columns[_BEFORE + column.name] = old
-        columns[_AFTER + column.name] = pc.if_else(kept, new, pa.scalar(None, new.type))
+        updated |= differs.astype(np.uint64) << np.uint64(position)
+        kept = pc.if_else(pa.array(differs), new, pa.scalar(None, new.type))
+        columns[_BEFORE + column.name] = _stacked(pa.nulls(sizes[0], old.type), old, deleted.column(column.name))
+        columns[_AFTER + column.name] = _stacked(inserted.column(column.name), kept, pa.nulls(sizes[2], new.type))
     columns["ao_changed"] = pa.array(changed)
-    return _compress(pa.table(columns).replace_schema_metadata({b"ao": _FORMAT}).combine_chunks())
+    return _compress(pa.table(columns).replace_schema_metadata({b"ao": _FORMAT}))
 
 
 def decode(spec: TableSpec, payload: bytes | memoryview) -> ChangeSet:
@@ -131,13 +123,18 @@ def _images(
 
 def _differs(old: pa.ChunkedArray, new: pa.ChunkedArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Tell per row whether two cells differ; NULL equals NULL, and any float that hashes differently counts."""
-    equal = pc.fill_null(pc.equal(old, new), False)
-    both_null = pc.and_(pc.is_null(old), pc.is_null(new))
-    return ~pc.or_(equal, both_null).to_numpy()  # type: ignore[no-any-return]
+    equal = pc.equal(old, new)
+    if equal.null_count:
+        both_null = pc.and_(pc.is_null(old), pc.is_null(new))
+        equal = pc.or_(pc.fill_null(equal, False), both_null)
+    return ~equal.to_numpy()  # type: ignore[no-any-return]
 
 
-def _nulls(spec: TableSpec, rows: int) -> pa.Table:
-    return pa.table([pa.nulls(rows, field.type) for field in spec.arrow_schema], schema=spec.arrow_schema)
+def _stacked(*parts: pa.ChunkedArray | pa.Array) -> pa.Array:
+    arrays: list[pa.Array] = []
+    for part in parts:
+        arrays.extend(part.chunks if isinstance(part, pa.ChunkedArray) else [part])
+    return pa.concat_arrays(arrays)
 
 
 def _compress(table: pa.Table) -> bytes:

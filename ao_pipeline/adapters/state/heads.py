@@ -32,7 +32,7 @@ def lock_head(connection: sa.Connection, asset: str) -> Head:
         first = Head(asset, 0, GENESIS_SEAL, StateHash().hex, 0, "", "", "", "", "", 0)
         connection.execute(_MAKE[connection.dialect.name], asdict(first))
         row = connection.execute(_LOCK, {"of_asset": asset}).one()
-    return Head(*row)
+    return Head(**row._mapping)
 
 
 def move_head(connection: sa.Connection, asset: str, **values: Any) -> None:
