@@ -41,7 +41,6 @@ _UNTOUCHED: Final = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED
 _GRPC_INFO: Final = ".dagster/grpc_info"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _STARTED_PROCESS: Final = "Started process for run"
-_RANGE_START: Final = "dagster/asset_partition_range_start"
 
 
 def end_dead_runs(healing: Healing) -> None:
@@ -169,7 +168,7 @@ def _ask_for_its_cycle(healing: Healing, run: dg.DagsterRun) -> None:
         return
     healing.requests.append(
         cycle_request(
-            Cycle.from_key(run.tags.get(_RANGE_START, cycle_key)),
+            Cycle.from_key(run.tags.get(tags.FIRST_CYCLE, cycle_key)),
             Cycle.from_key(cycle_key),
             purpose="catch-up",
             run_key=f"recover:{run.run_id}",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import dagster as dg
 
 from ao_pipeline.adapters.state.cycles import OPEN
@@ -13,10 +11,9 @@ from ao_pipeline.defs.auto_revert import revert_requests
 from ao_pipeline.defs.gated import without_gated
 from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, MANUAL_JOB, cycle_job, run_request
 from ao_pipeline.defs.operations import close_cycle, root_runs
+from ao_pipeline.defs.partitions import cycles_of_run
 from ao_pipeline.defs.resources import opened_store
 from ao_pipeline.settings import current_settings
-
-_RANGE_START: Final = "dagster/asset_partition_range_start"
 
 
 @dg.run_failure_sensor(
@@ -33,13 +30,12 @@ def follow_up(context: dg.RunFailureSensorContext) -> list[dg.RunRequest] | dg.S
     run = context.dagster_run
     if run.job_name not in (CYCLE_JOB_NAME, MANUAL_JOB):
         return dg.SkipReason("its failure is its answer")
-    cycle_key = run.tags.get(tags.CYCLE) or run.tags.get("dagster/partition")
+    span = cycles_of_run(run)
     if run.tags.get("dagster/will_retry") == "true":
         return dg.SkipReason("Dagster runs it again")
-    if cycle_key is None or run.tags.get(tags.PURPOSE) in ("revert", "recompute"):
+    if span is None or run.tags.get(tags.PURPOSE) in ("revert", "recompute"):
         return dg.SkipReason("not a cycle")
-    last = Cycle.from_key(cycle_key)
-    first = Cycle.from_key(run.tags.get(_RANGE_START, cycle_key))
+    first, last = span
     if run.tags.get(tags.PURPOSE) == "follow-up":
         return dg.SkipReason(f"the follow-up failed too; cycle {last} is {_close(run, first, last)}")
     reverts = revert_requests(context.instance, run)

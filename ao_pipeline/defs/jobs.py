@@ -15,7 +15,7 @@ from ao_pipeline.defs.blocking import BLOCKING_CHECKS, IN_CYCLE_CHECKS
 from ao_pipeline.defs.breakers import admit
 from ao_pipeline.defs.engine import join_engine, standby_reason
 from ao_pipeline.defs.operations import due_assets, state_cycles
-from ao_pipeline.resilience.catch_up import MAX_CYCLES
+from ao_pipeline.resilience.catch_up import first_missed
 from ao_pipeline.settings import current_settings
 
 CYCLE_JOB_NAME: Final = "cycle"
@@ -63,13 +63,17 @@ def cycle_request(first: Cycle, last: Cycle, *, purpose: str, run_key: str | Non
 def run_request(
     first: Cycle, last: Cycle, assets: Sequence[dg.AssetKey], *, run_key: str | None, run_tags: Mapping[str, str]
 ) -> dg.RunRequest:
-    """Return the request of one run of these assets over a range of cycles; empty tags are left out."""
+    """Return the request of one run of these assets; empty tags are left out.
+
+    It computes the newest cycle and stands for those from `first` on: what was missed was never computed, so there is nothing to
+    materialize for it, and an outage of three days costs as much as one cycle (ADR 12).
+    """
     all_tags = {name: value for name, value in run_tags.items() if value} | {tags.CYCLE: last.key, **CYCLE_LANE}
     if first != last:
-        all_tags |= {"dagster/asset_partition_range_start": first.key, "dagster/asset_partition_range_end": last.key}
+        all_tags |= {tags.FIRST_CYCLE: first.key}
     return dg.RunRequest(
         run_key=run_key,
-        partition_key=last.key if first == last else None,
+        partition_key=last.key,
         asset_selection=list(assets),
         asset_check_keys=in_cycle_checks(assets),
         tags=all_tags,
@@ -95,9 +99,7 @@ def cycle_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.
     try:
         if (standby := standby_reason(store, current_settings())) is not None:
             return dg.SkipReason(standby)
-        records = store.cycles.latest(limit=1)
+        first = first_missed(cycle, store.cycles.newest_before(cycle))
     finally:
         store.close()
-    newest = Cycle.from_key(records[0].cycle) if records else cycle.shift(-1)
-    first = min(max(newest.shift(1), cycle.shift(1 - MAX_CYCLES)), cycle)
     return cycle_request(first, cycle, purpose="cycle", run_key=f"cycle:{cycle}")

@@ -5,7 +5,7 @@ An asset module only says what it reads and which rule it calls; everything that
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -137,6 +137,7 @@ def managed_asset(
                 description=rule.__doc__,
                 retry_policy=STEP_RETRY,
                 freshness_policy=freshness(cadence_minutes),
+                output_required=False,  # A run that came too late ends without a materialization.
                 metadata={
                     "dagster/column_schema": column_schema(spec),
                     "dagster/table_name": spec.name,
@@ -152,7 +153,10 @@ def managed_asset(
 def _body(recipe: _Recipe, rule: Rule) -> Callable[..., Any]:
     """Return the step's function: Dagster reads its signature."""
 
-    def materialize(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows the bare class only
+    def materialize(context: dg.AssetExecutionContext, state: StateResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # Dagster knows the bare class only
+        if state.idle_reason is not None:
+            context.log.info(state.idle_reason)
+            return
         first, last = cycles_of(context)
         abort, spec = state.store.database.abort, recipe.spec
         with (
@@ -171,7 +175,8 @@ def _body(recipe: _Recipe, rule: Rule) -> Callable[..., Any]:
                 engine_token=state.engine_token,
                 remaining_seconds=bounds.remaining_seconds,
             )
-            return materialize_result(_materialize(context, work, recipe, rule))
+            result = materialize_result(_materialize(context, work, recipe, rule))
+        yield result
 
     return materialize
 
@@ -257,10 +262,13 @@ def _compute(context: dg.AssetExecutionContext, work: Work, recipe: _Recipe, rul
 
 
 def _intent(context: dg.AssetExecutionContext, work: Work, recipe: _Recipe, *, name: str, inputs: str) -> Intent:
+    done = work.head.computed_cycle if work.head is not None else ""
+    # Two requests may both take a gap along: what an earlier bundle covers is not covered again.
+    first = max(work.first_cycle, Cycle.from_key(done).shift(1)) if done else work.first_cycle
     return Intent(
         spec=work.spec,
         cycle=work.cycle,
-        first_cycle=work.first_cycle,
+        first_cycle=min(first, work.cycle),
         name=name,
         run_id=context.run.run_id,
         attempt=context.retry_number + 1,

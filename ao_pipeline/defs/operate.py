@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,7 +22,11 @@ from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_request, in_cycle_checks
 from ao_pipeline.defs.location import build_definitions
 from ao_pipeline.defs.operations import bundles_of, close_cycle
 from ao_pipeline.errors import PermanentError, UnknownNameError
+from ao_pipeline.resilience.catch_up import first_missed
 from ao_pipeline.settings import PROJECT_DIR, Settings
+
+AT_THE_TERMINAL: Final = "ao cycle"
+"""Actor of a cycle that a person asked for: it is computed although it was before."""
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -100,15 +104,18 @@ def run_cycle(
 
 def _run_cycle(settings: Settings, wanted: Cycle, instance: dg.DagsterInstance) -> CycleOutcome:
     began = clock.monotonic_seconds()
-    request = cycle_request(wanted, wanted, purpose="cycle", run_key=None, reason="ao cycle")
-    result = _execute(instance, CYCLE_JOB_NAME, wanted, request.asset_selection or (), dict(request.tags))
+    with closing(open_store(settings)) as store:
+        first = first_missed(wanted, store.cycles.newest_before(wanted))
+    request = cycle_request(first, wanted, purpose="cycle", run_key=None, reason="ao cycle")
+    run_tags = {**request.tags, tags.ACTOR: AT_THE_TERMINAL}
+    result = _execute(instance, CYCLE_JOB_NAME, wanted, request.asset_selection or (), run_tags)
     failures, runs = _failures(result), {result.run_id}
     if not result.success:
         for revert in revert_requests(instance, result.dagster_run):
             _execute(instance, CYCLE_JOB_NAME, _cycle_of(revert), revert.asset_selection or (), dict(revert.tags))
         skipped = without_gated(instance, result.dagster_run, skipped_assets(instance, result.dagster_run))
         if skipped:
-            follow_up = dict(request.tags) | {
+            follow_up = run_tags | {
                 tags.PURPOSE: "follow-up",
                 tags.REASON: f"left out by run {result.run_id[:8]}",
                 tags.FOLLOWS: result.run_id,

@@ -1,7 +1,7 @@
 """`ops/*`: the cycle about itself."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -121,7 +121,7 @@ def _report(store: StateStore, outcome: Outcome, *, first: Cycle, last: Cycle, h
     return {
         "status": outcome.status.value,
         "degraded": outcome.status.value == "degraded",
-        "first_cycle": first.key,
+        "first_cycle": first.key if record is None else record.first_cycle,
         "duration_ms": 0 if record is None else (now_us - record.opened_at_us) // 1000,
         "stages": outcome.stages,
         "missing": list(outcome.missing),
@@ -147,9 +147,15 @@ with one_run_for_a_range() as range_policy:
         retry_policy=STEP_RETRY,
         freshness_policy=freshness(15),
         metadata={"dagster/table_name": "ao_cycle"},
+        output_required=False,
     )
-    def ops_cycle_report(context: dg.AssetExecutionContext, state: StateResource) -> dg.MaterializeResult[None]:
+    def ops_cycle_report(
+        context: dg.AssetExecutionContext, state: StateResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
         """The cycle's record: its status as a function of what was written, what is missing, and time by stage."""
+        if state.idle_reason is not None:
+            context.log.info(state.idle_reason)
+            return
         first, last = cycles_of(context)
         with mapped_failures(context, state.store):
             report = close_cycle(
@@ -160,7 +166,7 @@ with one_run_for_a_range() as range_policy:
                 run_id=context.run.run_id,
                 runs=root_runs(context.run),
             )
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 "ao/status": report["status"],
                 "ao/duration_ms": report["duration_ms"],

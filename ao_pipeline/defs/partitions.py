@@ -10,6 +10,7 @@ from typing import Final
 import dagster as dg
 
 from ao_pipeline.cycle import CYCLE_CRON, KEY_FORMAT, Cycle
+from ao_pipeline.defs import tags
 from ao_pipeline.settings import current_settings
 
 
@@ -36,6 +37,20 @@ def one_run_for_a_range() -> Iterator[dg.BackfillPolicy]:
 
 
 def cycles_of(context: dg.AssetExecutionContext) -> tuple[Cycle, Cycle]:
-    """Return the oldest and newest cycle of this run: the same one, unless it catches up on a range."""
+    """Return the oldest and newest cycle of this run: the same one, unless it stands for missed ones too."""
     window = context.partition_key_range
-    return Cycle.from_key(window.start), Cycle.from_key(window.end)
+    first = context.run.tags.get(tags.FIRST_CYCLE, window.start)
+    return Cycle.from_key(first), Cycle.from_key(window.end)
+
+
+def cycles_of_run(run: dg.DagsterRun) -> tuple[Cycle, Cycle] | None:
+    """Return the same from a run's tags, None for a run without a partition. A person may pick a range in the UI."""
+    last = (
+        run.tags.get("dagster/asset_partition_range_end")
+        or run.tags.get("dagster/partition")
+        or run.tags.get(tags.CYCLE)
+    )
+    if last is None:
+        return None
+    first = run.tags.get(tags.FIRST_CYCLE) or run.tags.get("dagster/asset_partition_range_start", last)
+    return Cycle.from_key(first), Cycle.from_key(last)

@@ -12,9 +12,10 @@ from pydantic import PrivateAttr
 from ao_pipeline.adapters.run_beats import beating
 from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.adapters.state.store import StateStore
-from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.engine import join_engine
+from ao_pipeline.defs.idle import idle_reason, uncovered
+from ao_pipeline.defs.partitions import cycles_of_run
 from ao_pipeline.settings import Settings, current_settings
 
 CHECKS_JOB_NAME: Final = "checks"
@@ -28,6 +29,7 @@ class StateResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     _store: StateStore | None = PrivateAttr(default=None)
     _engine_token: int = PrivateAttr(default=0)
+    _idle_reason: str | None = PrivateAttr(default=None)
 
     @contextlib.contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[StateResource]:
@@ -54,11 +56,14 @@ class StateResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Record that a run works on its cycle, before it writes anything; reverts and checks are no cycles."""
         if run is None or run.tags.get(tags.PURPOSE) in ("revert", "recompute", "checks"):
             return
-        last = run.tags.get("dagster/asset_partition_range_end") or run.tags.get("dagster/partition")
-        if last is None or REPORT_ASSET not in (run.asset_selection or frozenset({REPORT_ASSET})):
+        self._idle_reason = idle_reason(store, run)
+        if self._idle_reason is not None:
             return
-        first = run.tags.get("dagster/asset_partition_range_start", last)
-        store.cycles.open(Cycle.from_key(last), first_cycle=Cycle.from_key(first), run_id=run.run_id)
+        span = cycles_of_run(run)
+        if span is None or REPORT_ASSET not in (run.asset_selection or frozenset({REPORT_ASSET})):
+            return
+        first, last = span
+        store.cycles.open(last, first_cycle=uncovered(store, first, last), run_id=run.run_id)
 
     @property
     def store(self) -> StateStore:
@@ -66,6 +71,11 @@ class StateResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if self._store is None:
             raise RuntimeError("the state store is only open while a run executes")
         return self._store
+
+    @property
+    def idle_reason(self) -> str | None:
+        """Why this run has nothing to do, None when it has; decided once, at its start."""
+        return self._idle_reason
 
     @property
     def engine_token(self) -> int:

@@ -10,7 +10,6 @@ from ao_pipeline import clock
 from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.bundles.header import BundleHeader
-from ao_pipeline.cycle import Cycle, cycles_between
 from ao_pipeline.defs.live import LIVE
 from ao_pipeline.defs.metadata import materialization
 from ao_pipeline.defs.resources import REPORT_ASSET, StateResource
@@ -57,11 +56,7 @@ def report_lost_events(context: dg.SensorEvaluationContext) -> dg.SensorResult |
         return dg.SkipReason("no bundle to compare")
     if len(headers) == MAX_BUNDLES:  # The cursor is an instant, and a bundle left out may share that of the last one.
         headers = [header for header in headers if header.started_at_us < headers[-1].started_at_us] or headers
-    lost = [
-        materialization(header, LATE, partition=cycle.key)
-        for header in unreported(context.instance, headers)
-        for cycle in cycles_between(Cycle.from_key(header.first_cycle), Cycle.from_key(header.cycle))
-    ]
+    lost = [materialization(header, LATE, partition=header.cycle) for header in unreported(context.instance, headers)]
     return dg.SensorResult(
         asset_events=lost,
         cursor=str(headers[-1].started_at_us),

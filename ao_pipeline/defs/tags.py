@@ -13,6 +13,9 @@ HEAL: Final = "heal"
 AUTOMATIC: Final = frozenset({"cycle", "follow-up", "catch-up", HEAL})
 """Purposes of runs that the engine asks for by itself: they compute, and never restore."""
 
+OPENING: Final = frozenset({"cycle", "catch-up"})
+"""Purposes of runs that begin a cycle; the others continue one."""
+
 FOLLOWS: Final = "ao/follows"
 """Root run whose cycle a follow-up finishes: what both wrote counts as the cycle's outcome."""
 
@@ -25,7 +28,10 @@ ENGINE_LEASE: Final = "ao/engine_lease"
 """Token of the engine's lease that the run was asked for under: a newer one fences it off."""
 
 CYCLE: Final = "ao/cycle"
-"""Newest cycle of the run; runs over a range have no partition tag of their own."""
+"""Newest cycle of the run: its partition."""
+
+FIRST_CYCLE: Final = "ao/first_cycle"
+"""Oldest cycle that the run covers, when it takes missed ones along: it computes the newest and stands for all of them."""
 
 RETRIES_REQUESTED: Final = "ao/retries_requested"
 """How often a failed run's lost retry was asked for again."""

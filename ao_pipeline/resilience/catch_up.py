@@ -12,9 +12,9 @@ from ao_pipeline.cycle import Cycle
 GRACE: Final = timedelta(minutes=3)
 """The schedule's turn: a cycle that closed less than this ago is not missed yet."""
 
-MAX_CYCLES: Final = 96
-"""Longest range caught up at once: a day. Dagster writes one event an asset and cycle, 40 to 100 ms each on SQLite (measured
-2026-11-23), and a run may take ten minutes. Older cycles stay without a record; the data heals all the same, through the cursors."""
+MAX_CYCLES: Final = 30 * 96
+"""Longest range that one cycle stands for: as long as bundles are kept. Its cost does not grow with its length (ADR 12); cycles
+before it stay without a record, and the data heals all the same, through the cursors."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,13 @@ class Missed:
 
     first: Cycle
     last: Cycle
+
+
+def first_missed(cycle: Cycle, newest_recorded: str | None) -> Cycle:
+    """Return the oldest cycle that a run of `cycle` stands for: what was missed since the newest recorded one, else itself."""
+    if newest_recorded is None:
+        return cycle
+    return min(max(Cycle.from_key(newest_recorded).shift(1), cycle.shift(1 - MAX_CYCLES)), cycle)
 
 
 def plan_catch_up(

@@ -164,14 +164,22 @@ def failing_assets(cycles: tuple[CycleSeen, ...], *, in_a_row: int = FAILING_CYC
 
 
 def is_cycle_missing(reading: Reading) -> bool:
-    """Tell whether no cycle was completed for too long; before the first one there is nothing to miss."""
-    return bool(reading.last_completed) and reading.now - Cycle.from_key(reading.last_completed).end > LATE
+    """Tell whether no cycle was completed for too long, or one lies in the future, which keeps all others from coming.
+
+    Before the first one there is nothing to miss.
+    """
+    if not reading.last_completed:
+        return False
+    age = reading.now - Cycle.from_key(reading.last_completed).end
+    return age > LATE or age < -timedelta(minutes=CYCLE_MINUTES)
 
 
 def _cycles(reading: Reading) -> Iterator[Condition]:
     if is_cycle_missing(reading):
         minutes = (reading.now - Cycle.from_key(reading.last_completed).end) // timedelta(minutes=1)
         detail = f"none was completed for {minutes} minutes; the last one is {reading.last_completed}"
+        if minutes < 0:
+            detail = f"the last one, {reading.last_completed}, lies in the future: the machine's clock was wrong or is"
         yield Condition(IncidentKind.CYCLE_MISSING, "cycle", detail)
     if reading.cycles:
         newest = reading.cycles[0]

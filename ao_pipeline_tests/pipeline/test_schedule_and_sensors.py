@@ -99,9 +99,8 @@ def test_missed_cycles_are_asked_for_as_one_range(plant: Plant, monkeypatch: pyt
     request = ask_catch_up(plant)
 
     assert isinstance(request, dg.RunRequest)
-    assert request.partition_key is None
-    assert request.tags["dagster/asset_partition_range_start"] == SECOND.key
-    assert request.tags["dagster/asset_partition_range_end"] == FIRST.shift(5).key
+    assert request.partition_key == FIRST.shift(5).key
+    assert request.tags["ao/first_cycle"] == SECOND.key
     assert names(request) >= HOURLY
 
 

@@ -44,6 +44,7 @@ def test_all_well_is_nothing() -> None:
     ("change", "expected"),
     [
         ({"now": NOW + timedelta(minutes=40)}, [("cycle_missing", "cycle")]),
+        ({"now": NOW - timedelta(hours=24)}, [("cycle_missing", "cycle")]),
         ({"cycles": (CycleSeen(NEWEST.key, "failed"),)}, [("cycle_failed", "cycle")]),
         ({"cycles": (CycleSeen(NEWEST.key, "degraded"),)}, [("cycle_degraded", "cycle")]),
         (

@@ -78,6 +78,13 @@ class CycleLog:
         with self._database.read() as connection:
             return [_record(row) for row in connection.execute(query)]
 
+    def newest_before(self, cycle: Cycle) -> str | None:
+        """Return the newest earlier cycle that has a record, None without one."""
+        query = sa.select(sa.func.max(CYCLE.c.cycle)).where(CYCLE.c.cycle < cycle.key)
+        with self._database.read() as connection:
+            newest: str | None = connection.execute(query).scalar_one()
+        return newest
+
     def open_before(self, cycle: Cycle, *, limit: int = 100) -> list[CycleRecord]:
         """Return the records of earlier cycles that nothing has closed, the oldest first."""
         query = sa.select(CYCLE).where(CYCLE.c.status == OPEN, CYCLE.c.cycle < cycle.key).order_by(CYCLE.c.cycle)
