@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -229,12 +229,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--histories", type=int, default=300, help="how many of each source")
     parser.add_argument("--first-seed", type=int, default=1000)
     parser.add_argument("--source", action="append", choices=list(SUBJECTS), help="only this one; may be repeated")
+    parser.add_argument("--report", type=Path, default=REPORT, help="where the report is written")
     given = parser.parse_args(arguments)
     logging.getLogger("uvicorn.error").disabled = True  # Faults cut answers on purpose; it has a line for each.
     report = run(given.histories, given.first_seed, given.source or list(SUBJECTS))
-    with suppress(OSError):
-        REPORT.parent.mkdir(parents=True, exist_ok=True)
-    REPORT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    given.report.parent.mkdir(parents=True, exist_ok=True)
+    given.report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({name: value for name, value in report.items() if name != "sources"}, indent=1))
     return 1 if report["problems"] else 0
 

@@ -37,6 +37,9 @@ PLACES: Final = (FETCHING, FETCHED, *(step.value for step in CommitStep))
 """Where a collection may die: before its third request, with all answers in hand, and at each step of its commit."""
 
 CHILD_SECONDS: Final = 120
+PRELOADED: Final = ("ao_pipeline_tests.sources.stored_engine", "ao_pipeline_tests.sources.random_upstreams")
+"""Imported once for all children: each runs its parent's main module again, which must not import the world each time."""
+
 ENGINE_TABLES: Final = (
     "ao_asset_head", "ao_bundle", "ao_bundle_payload", "ao_row_index", "ao_quarantine", "ao_acceptance",
 )  # fmt: skip
@@ -130,7 +133,7 @@ class StoredEngine(Engine):
         self.store = open_empty(url, SPECS[asset])
         self.number = 0
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["ao_pipeline_tests.sources.stored_engine"])
+        self.context.set_forkserver_preload(list(PRELOADED))
 
     def forget(self) -> None:
         """Empty the store, as if it had never collected."""

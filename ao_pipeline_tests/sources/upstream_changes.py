@@ -223,7 +223,7 @@ class Subject:
     acts: Mapping[str, Act]
     expires: bool = False
     settle_hours: int = 1
-    """After this long, a collection must have seen everything: deletions that nothing tells wait for a comparison."""
+    """After this long, a collection must have seen everything: what nothing tells waits for its turn, or for a comparison."""
 
     @property
     def is_exact(self) -> bool:
@@ -280,6 +280,7 @@ SUBJECTS: Final = {
         "message",
         # A message stays in its space, and one that is deleted stays so.
         {"create": _create, "edit": _edit(lambda r: {"text": f"edited {r.random()}"}), "delete": _delete},
+        settle_hours=25,
     ),
     "gtasks": Subject(
         "raw/gtasks_tasks",
