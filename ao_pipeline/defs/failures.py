@@ -17,9 +17,9 @@ import dagster as dg
 from ao_pipeline import clock
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.defs.partitions import cycles_of
-from ao_pipeline.errors import AoError, StepLimitError, TransientError
+from ao_pipeline.errors import AoError, StepLimitError, TransientError, category_of
 from ao_pipeline.observability.logs import redact_text
-from ao_pipeline.resilience.evidence import Category, Failure
+from ao_pipeline.resilience.evidence import Failure
 
 PACKAGE: Final = "ao_pipeline"
 MAX_MESSAGE_CHARACTERS: Final = 500
@@ -61,9 +61,6 @@ def describe_bug(error: Exception) -> str:
 
 def _record(context: dg.AssetExecutionContext, store: StateStore, error: Exception) -> None:
     try:
-        category = Category.BUG
-        if isinstance(error, AoError):
-            category = Category.TRANSIENT if isinstance(error, TransientError) else Category.PERMANENT
         store.failures.record(
             Failure(
                 asset="/".join(context.asset_key.path),
@@ -71,7 +68,7 @@ def _record(context: dg.AssetExecutionContext, store: StateStore, error: Excepti
                 run_id=context.run.run_id,
                 attempt=context.retry_number + 1,
                 error=type(error).__name__,
-                category=category.value,
+                category=category_of(error),
                 message=redact_text(str(error) if isinstance(error, AoError) else describe_bug(error))[
                     :MAX_MESSAGE_CHARACTERS
                 ],
