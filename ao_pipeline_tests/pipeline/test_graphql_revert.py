@@ -170,7 +170,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     home, port, code_port = folder / "home", free_port(), free_port()
     home.mkdir()
     (home / "dagster.yaml").write_text(
-        "telemetry:\n  enabled: false\nrun_coordinator:\n  module: dagster._core.run_coordinator\n  class: SyncInMemoryRunCoordinator\n"
+        "telemetry:\n  enabled: false\nrun_coordinator:\n  module: dagster._core.run_coordinator\n  class: DefaultRunCoordinator\n"
     )
     workspace = folder / "workspace.yaml"
     workspace.write_text(
