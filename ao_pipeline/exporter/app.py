@@ -29,7 +29,7 @@ ANSWER_SECONDS: Final = 5.0
 _READERS: Final = 2
 """Readings at once. One that hangs leaves one; when both hang, answers say so after `ANSWER_SECONDS`."""
 
-_PATHS: Final = ("/metrics", "/health", "/ready", "/snapshot")
+_PATHS: Final = ("/metrics", "/health", "/ready", "/live", "/snapshot")
 
 T = TypeVar("T")
 
@@ -51,6 +51,7 @@ class Exporter:
         watch: Dagster's figures.
         cadence_minutes: Minutes between two collections by raw asset.
         started_at: Start of this process.
+        identity: This machine's engine.
         now: The clock; a value in tests.
     """
 
@@ -58,6 +59,7 @@ class Exporter:
     watch: DagsterWatch
     cadence_minutes: Mapping[str, int]
     started_at: datetime
+    identity: str = ""
     now: Callable[[], datetime] = utc_now
     answer_seconds: float = ANSWER_SECONDS
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_READERS, "state-reader"))
@@ -76,6 +78,10 @@ class Exporter:
         """Answer `/health`."""
         report = await self._health(*await self._view())
         return JSONResponse(report.as_json(), status_code=report.http_status)
+
+    async def live(self, _request: Request) -> Response:
+        """Answer `/live`: this process works. It reads nothing, so that a database that hangs does not condemn the exporter."""
+        return JSONResponse({"live": True})
 
     async def ready(self, _request: Request) -> Response:
         """Answer `/ready`: 200 when the store can be read, 503 with the reason otherwise."""
@@ -110,7 +116,12 @@ class Exporter:
             return unreachable(reason, now=self.now(), started_at=self.started_at)
         figures = await asyncio.to_thread(self.watch.figures)
         return assess(
-            view, now=self.now(), started_at=self.started_at, cadence_minutes=self.cadence_minutes, dagster=figures
+            view,
+            now=self.now(),
+            started_at=self.started_at,
+            cadence_minutes=self.cadence_minutes,
+            dagster=figures,
+            identity=self.identity,
         )
 
     async def _bounded(self, read: Callable[[], T]) -> T:
@@ -128,6 +139,7 @@ def build_app(exporter: Exporter) -> Starlette:
         Route("/metrics", exporter.metrics),
         Route("/health", exporter.health),
         Route("/ready", exporter.ready),
+        Route("/live", exporter.live),
         Route("/snapshot", exporter.snapshot),
     ]
     app = Starlette(routes=routes, exception_handlers={404: _unknown_path})

@@ -96,8 +96,8 @@ def engine_specs(settings: Settings, workspace: Path) -> tuple[ProcessSpec, ...]
     exporter = ProcessSpec(
         name="exporter",
         command=(python, "-m", "ao_pipeline.exporter"),
-        # 503 is an answer about the engine; the exporter that gives it works.
-        probe=http_probe(host, settings.exporter_port, "/health", accepted=frozenset({200, 503})),
+        # Not /health: that is about the engine, and waits for the database.
+        probe=http_probe(host, settings.exporter_port, "/live"),
         url=f"http://{_in_url(host)}:{settings.exporter_port}/health",
         host=settings.bind_host,
         port=settings.exporter_port,
@@ -123,8 +123,8 @@ def engine_specs(settings: Settings, workspace: Path) -> tuple[ProcessSpec, ...]
             settings.data_path, host, settings.exporter_port, code=grpc_probe(settings.code_server_port)
         ),
         forget=beat_path(settings.data_path, ENGINE),
-        # The limits of the beats are patience enough: one more look excludes a slip.
-        patience=Patience(failures=2),
+        # After an outage of the database the first beat takes some seconds: it must have its time.
+        patience=Patience(failures=4),
     )
     webserver = ProcessSpec(
         name="webserver",

@@ -135,10 +135,10 @@ def test_a_run_probe_names_the_run_whose_process_is_gone(tmp_path: Path) -> None
     assert verdict == Verdict(is_alive=False, detail="run dead-run: its process is gone")
 
 
-@pytest.mark.parametrize(("status", "is_alive"), [(200, True), (503, True), (404, False)])
-def test_an_exporter_that_reports_an_unhealthy_engine_is_alive(status: int, is_alive: bool) -> None:
+@pytest.mark.parametrize(("status", "is_alive"), [(200, True), (503, False), (404, False)])
+def test_a_process_is_alive_when_it_answers_what_was_asked(status: int, is_alive: bool) -> None:
     with answering(status, {}) as port:
-        verdict = http_probe("127.0.0.1", port, "/health", accepted=frozenset({200, 503}))()
+        verdict = http_probe("127.0.0.1", port, "/live")()
 
     assert verdict.is_alive is is_alive
 
