@@ -109,9 +109,11 @@ def test_a_collapse_is_taken_back_and_held_and_the_cycle_is_published_degraded(s
     with plant.store() as store:
         newest, refused, good = store.bundles(asset=HEALTH, limit=3)
         holds = store.holds()
+        breaker = store.breakers.get(HEALTH)
     assert (newest.kind, newest.target_id, newest.actor) == ("revert", good.bundle_id, "engine")
     assert (newest.state_hash_after, refused.row_count_after) == (good.state_hash_after, 5)
     assert holds == {HEALTH: newest.reason}
+    assert (breaker.state.value, breaker.forced_until_us, breaker.reason) == ("open", None, newest.reason)
     assert "row_count_has_not_collapsed failed in run" in newest.reason
     report = plant.report(SECOND)
     assert (report["recorded"], report["holds"]) == ("degraded", [HEALTH])
@@ -138,6 +140,7 @@ def test_later_cycles_go_on_without_the_held_asset_until_it_is_released(shrunk: 
     assert (healed.success, nothing, plant.report(FOURTH)["recorded"]) == (True, [], "success")
     assert HEALTH not in plant.trust()["stale_sources"]
     with plant.store() as store:
+        assert store.breakers.get(HEALTH).state.value == "closed"
         assert store.bundles(asset=HEALTH, limit=1)[0].cycle == FOURTH.key
 
 

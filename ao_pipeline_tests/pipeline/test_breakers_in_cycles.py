@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import dagster as dg
 import pytest
 from dagster._core.execution.plan.active import ActiveExecution
 
@@ -13,9 +14,12 @@ from ao_pipeline.adapters.state.inventory import ALL_SPECS
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.collect.tables import RAW_TABLES
+from ao_pipeline.defs.jobs import cycle_request
 from ao_pipeline.defs.operate import CycleOutcome
+from ao_pipeline.defs.operations import close_cycle
 from ao_pipeline.defs.origin import collect_from_origin
-from ao_pipeline_tests.pipeline.plant import SECOND, Plant, errors_of
+from ao_pipeline.resilience.breaker_state import BreakerEvent, EventKind
+from ao_pipeline_tests.pipeline.plant import FIRST, SECOND, Plant, errors_of
 
 XERO = {spec.asset for spec in RAW_TABLES if spec.asset.startswith("raw/xero_")}
 OTHERS = {spec.asset for spec in ALL_SPECS} - XERO
@@ -59,6 +63,11 @@ class Story:
             outcome = self.plant.cycle(cycle)
             run = next(run for run in self.plant.instance.get_runs() if run.run_id == outcome.run_id)
             with self.plant.store() as store:
+                stood = store.breakers.all()
+                runs = [run.run_id for run in self.plant.instance.get_runs()]
+                for _ in range(2):
+                    close_cycle(store, self.plant.settings, first=cycle, last=cycle, run_id=outcome.run_id, runs=runs)
+                assert store.breakers.all() == stood, "closing a cycle again fed its breakers again"
                 breakers = {item.name: item.state.value for item in store.breakers.all()}
                 failed = len(store.failures.latest(limit=1000))
                 assert store.breakers.findings() == []
@@ -138,6 +147,37 @@ def test_it_closes_after_five_good_probes_and_everything_is_fresh_again(story: l
     assert [story[number].breakers["source:xero"] for number in GOOD_PROBES] == ["half_open"] * 4 + ["closed"]
     assert XERO - story[BACK].ran <= {item for item in XERO if story[BACK].breakers[item] != "closed"}
     assert (story[BACK].outcome.status, story[BACK].report["left_out"]) == ("success", {})
+
+
+def xero_in(request: dg.RunRequest) -> set[str]:
+    return {"/".join(key.path) for key in request.asset_selection or ()} & XERO
+
+
+def test_of_two_requests_for_a_cycle_one_carries_the_probe_and_keeps_it(plant: Plant) -> None:
+    due = int(FIRST.end.timestamp()) * 1_000_000
+    with plant.store() as store:
+        opened = BreakerEvent(EventKind.FORCED_OPEN, due, until_us=due, reason="their maintenance")
+        store.breakers.record({"source:xero": opened})
+
+    requests = [cycle_request(SECOND, SECOND, purpose="cycle", run_key=key) for key in ("a", "b", "a")]
+
+    assert [len(xero_in(request)) for request in requests] == [1, 0, 1]
+    assert xero_in(requests[0]) == xero_in(requests[2]) == {requests[0].tags["ao/probes"]}
+    assert requests[1].tags["ao/breakers"] == "source:xero"
+    assert {"/".join(key.path) for key in requests[1].asset_selection or ()} >= OTHERS
+
+
+def test_the_outcome_of_a_run_that_died_leaves_the_probe_to_a_later_cycle(plant: Plant) -> None:
+    due = int(FIRST.end.timestamp()) * 1_000_000
+    with plant.store() as store:
+        store.breakers.record({"source:xero": BreakerEvent(EventKind.FORCED_OPEN, due, until_us=due)})
+
+    probes = [
+        xero_in(cycle_request(cycle, cycle, purpose="cycle", run_key=cycle.key))
+        for cycle in (SECOND, SECOND.shift(1), SECOND.shift(2), SECOND.shift(3))
+    ]
+
+    assert [len(assets) for assets in probes] == [1, 0, 1, 0]
 
 
 def test_nothing_is_written_about_breakers_while_all_is_well(plant: Plant) -> None:
