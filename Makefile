@@ -54,7 +54,7 @@ stress-sources: $(VENV)/.development ## Every combination of five sources being 
 	$(BIN)/python -m ao_pipeline_tests.stress.sources_down
 
 stress-collect: $(VENV)/.development ## Three hundred random histories of every upstream, with faults and killed collections, against its truth
-	$(BIN)/python -m ao_pipeline_tests.sources.random_upstreams --histories 300
+	$(BIN)/python -m ao_pipeline_tests.stress.upstreams --histories 300
 
 stress-breakers: $(VENV)/.development ## A million random events, a thousand kills and races for one probe against the breakers
 	$(BIN)/python -m ao_pipeline_tests.stress.breakers

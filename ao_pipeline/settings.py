@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     )
     xero_tenant_id: str = Field(default="00000000-0000-4000-8000-000000000001", description="Organisation to read")
     xero_daily_calls: int = Field(
-        default=5_000, ge=100, le=1_000_000, description="Calls a day that the organisation's Xero plan allows"
+        default=5_000, ge=100, le=1_000_000, description="Calls a day that Xero's plan allows"
     )
     webhook_url: SecretStr = Field(
         default=SecretStr(""), description="Google Chat webhook of alerts; empty means the sandbox's"

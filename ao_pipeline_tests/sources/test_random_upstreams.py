@@ -1,4 +1,4 @@
-"""A few random histories of every source; `random_upstreams` plays as many as are wanted."""
+"""A few random histories of every source; `stress.upstreams` plays as many as are wanted."""
 
 from __future__ import annotations
 
