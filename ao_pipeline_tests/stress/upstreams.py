@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 import tempfile
 import time
@@ -70,6 +71,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--source", action="append", choices=list(SUBJECTS), help="only this one; may be repeated")
     parser.add_argument("--report", type=Path, default=REPORT, help="where the report is written")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # So that a stopped run takes its PostgreSQL along.
     logging.getLogger("uvicorn.error").disabled = True  # Faults cut answers on purpose; it has a line for each.
     report = run(given.histories, given.first_seed, given.source or list(SUBJECTS))
     given.report.parent.mkdir(parents=True, exist_ok=True)
