@@ -37,7 +37,7 @@ INSIST_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 10.0
 """A look that comes this late was not late by itself: the process was stopped, or the machine slept."""
 
-_SIGNAL: Final = getattr(signal, "SIGRTMIN", signal.SIGUSR2) + (3 if hasattr(signal, "SIGRTMIN") else 0)
+SIGNAL: Final = getattr(signal, "SIGRTMIN", signal.SIGUSR2) + (3 if hasattr(signal, "SIGRTMIN") else 0)
 """A real-time signal that nothing else uses: Dagster has SIGINT and SIGTERM, test runners SIGALRM."""
 
 
@@ -112,8 +112,8 @@ class Watchdog:
     def _begin(self, allowance: Allowance, abort: Callable[[], None], die: Callable[[StepLimitError], None]) -> Watched:
         now = clock.monotonic_seconds()
         is_main = threading.current_thread() is threading.main_thread()
-        if is_main and signal.getsignal(_SIGNAL) is not _on_signal:
-            signal.signal(_SIGNAL, _on_signal)  # For good: a late signal must find it.
+        if is_main and signal.getsignal(SIGNAL) is not _on_signal:
+            signal.signal(SIGNAL, _on_signal)  # For good: a late signal must find it.
         watched = Watched(
             allowance,
             abort,
@@ -178,7 +178,7 @@ class Watchdog:
             if watched.interrupts > 1:
                 watched.abort()
             if watched.is_main:
-                signal.pthread_kill(watched.thread, _SIGNAL)
+                signal.pthread_kill(watched.thread, SIGNAL)
         if watched.is_main and not watched.is_given_up and now - watched.judged_at > watched.allowance.grace_seconds:
             watched.is_given_up = True
             watched.die(watched.verdict)

@@ -10,6 +10,7 @@ import click
 from ao_pipeline.cli import (
     breakers,
     doctor,
+    engine,
     export,
     holds,
     incidents,
@@ -42,6 +43,7 @@ SECTIONS: Final[Mapping[str, tuple[click.Command, ...]]] = {
         refused.quarantine,
         breakers.breakers,
         doctor.doctor,
+        engine.engine,
         probe.probe,
     ),
     "Read the past": (past.log, past.show, past.diff, rows.blame, rows.asof, export.export),

@@ -9,6 +9,7 @@ import click
 
 from ao_pipeline import clock
 from ao_pipeline.cli import export
+from ao_pipeline.cli.engine import describe_role
 from ao_pipeline.cli.output import json_option, note, print_json, print_table
 from ao_pipeline.cli.session import Session
 
@@ -53,6 +54,8 @@ def status(session: Session, limit: int, as_json: bool) -> None:
     if cycles:
         click.echo()
         print_table(("cycle", "status", "opened", "seconds", "run"), [_cycle_row(record) for record in cycles])
+    if standby := describe_role(session):
+        note(standby)
 
 
 @click.command(short_help="Check hashes and seals; exit 1 on a finding.")

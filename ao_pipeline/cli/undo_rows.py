@@ -36,6 +36,8 @@ def run(session: Session, wish: Wish, *, carry_out: bool, limit: int, as_json: b
     from ao_pipeline.adapters.state.model import Intent
     from ao_pipeline.adapters.state.revert_rows import RowReverter
     from ao_pipeline.bundles.where import parse_condition
+    from ao_pipeline.defs.engine import borrowed_on
+    from ao_pipeline.settings import current_settings
 
     header = session.store.bundle(wish.bundle)
     spec = session.store.spec(header.asset)
@@ -49,8 +51,9 @@ def run(session: Session, wish: Wish, *, carry_out: bool, limit: int, as_json: b
         reason = wish.reason or f"rows of bundle {header.bundle_id} taken back"
         # Each invocation is a wish of its own: asking again later may find other rows to take back.
         name = f"revert-rows:{header.bundle_id}:{uuid.uuid4().hex[:12]}"
-        intent = Intent(spec, cycle, cycle, name, actor=actor(), reason=reason)
-        result = reverter.apply(intent, header, conditions, force=wish.force)
+        with borrowed_on(session.store, current_settings()) as token:
+            intent = Intent(spec, cycle, cycle, name, actor=actor(), reason=reason, engine_token=token)
+            result = reverter.apply(intent, header, conditions, force=wish.force)
         plan, committed = result.plan, result.receipt.header
         if wish.hold:
             session.store.hold(spec.asset, reason=reason, actor=actor())

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+from ao_pipeline.adapters.engine_identity import engine_identity
 from ao_pipeline.adapters.state.leases import Lease
 from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.errors import StandbyError
 from ao_pipeline.settings import Settings
-
-
-def engine_identity(settings: Settings) -> str:
-    """Return the name of this machine's engine: everything that shares its data folder and Dagster instance is one engine."""
-    places = f"{settings.data_path}|{settings.dagster_home or ''}"
-    return f"{socket.gethostname()}:{hashlib.sha256(places.encode()).hexdigest()[:8]}"
 
 
 def standby_reason(store: StateStore, settings: Settings) -> str | None:
@@ -45,16 +38,22 @@ def borrowed_engine(settings: Settings) -> Iterator[int]:
     Raises:
         StandbyError: Another engine acts on this store.
     """
-    with closing(open_store(settings)) as store:
-        before = store.leases.current()
-        is_borrowed = before is None or store.leases.is_expired(before)
-        token = join_engine(store, settings)
-        try:
-            yield token
-        finally:
-            lease = store.leases.current()
-            if is_borrowed and lease is not None and lease.token == token:
-                store.leases.release(lease)
+    with closing(open_store(settings)) as store, borrowed_on(store, settings) as token:
+        yield token
+
+
+@contextmanager
+def borrowed_on(store: StateStore, settings: Settings) -> Iterator[int]:
+    """Do the same on a store that is open already."""
+    before = store.leases.current()
+    is_borrowed = before is None or store.leases.is_expired(before)
+    token = join_engine(store, settings)
+    try:
+        yield token
+    finally:
+        lease = store.leases.current()
+        if is_borrowed and lease is not None and lease.token == token:
+            store.leases.release(lease)
 
 
 def _standby(lease: Lease) -> str:

@@ -8,13 +8,13 @@ from typing import Final
 
 import dagster as dg
 
-from ao_pipeline.adapters.state.opening import open_store
 from ao_pipeline.cycle import CYCLE_CRON, Cycle
 from ao_pipeline.defs import tags
 from ao_pipeline.defs.blocking import BLOCKING_CHECKS, IN_CYCLE_CHECKS
 from ao_pipeline.defs.breakers import admit
 from ao_pipeline.defs.engine import join_engine, standby_reason
 from ao_pipeline.defs.operations import due_assets, state_cycles
+from ao_pipeline.defs.resources import opened_store
 from ao_pipeline.resilience.catch_up import first_missed
 from ao_pipeline.settings import current_settings
 
@@ -39,16 +39,13 @@ def cycle_request(first: Cycle, last: Cycle, *, purpose: str, run_key: str | Non
 
     A probe's token is taken here: of the processes that ask for a cycle at the same time, one gets it.
     """
-    store = open_store(current_settings())
-    try:
+    with opened_store() as store:
         holds = store.holds()
         as_of = state_cycles(store)
         due = [asset for asset in due_assets(first, last, as_of) if asset not in holds]
         token = join_engine(store, current_settings())
         holder = run_key or f"{purpose}:{last}:{secrets.token_hex(4)}"
         admission = admit(store, due, as_of=as_of, cycle=last, holder=holder)
-    finally:
-        store.close()
     barriers = ", ".join(sorted(set(admission.left_out.values()))) or admission.trouble
     extra = {tags.BREAKERS: barriers, tags.PROBES: ", ".join(admission.probes), tags.ENGINE_LEASE: str(token)}
     return run_request(
@@ -95,11 +92,8 @@ def cycle_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.
     an outage takes the whole gap along.
     """
     cycle = Cycle.last_closed(context.scheduled_execution_time)
-    store = open_store(current_settings())
-    try:
+    with opened_store() as store:
         if (standby := standby_reason(store, current_settings())) is not None:
             return dg.SkipReason(standby)
         first = first_missed(cycle, store.cycles.newest_before(cycle))
-    finally:
-        store.close()
     return cycle_request(first, cycle, purpose="cycle", run_key=f"cycle:{cycle}")

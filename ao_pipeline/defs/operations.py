@@ -1,7 +1,7 @@
 """`ops/*`: the cycle about itself."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,15 +15,14 @@ from ao_pipeline.bundles.header import BundleHeader, BundleKind
 from ao_pipeline.collect.cadence import CADENCE
 from ao_pipeline.cycle import Cycle, cycles_between
 from ao_pipeline.defs import tags
-from ao_pipeline.defs.breakers import feed, left_out_of
+from ao_pipeline.defs.breakers import tell_breakers
 from ao_pipeline.defs.failures import STEP_RETRY, mapped_failures
+from ao_pipeline.defs.limits import step_limits
 from ao_pipeline.defs.managed import OWNER, freshness
 from ao_pipeline.defs.partitions import CYCLES, cycles_of, one_run_for_a_range
 from ao_pipeline.defs.resources import StateResource
-from ao_pipeline.errors import TransientError
 from ao_pipeline.notify.tables import NOTIFY_DELIVERIES
 from ao_pipeline.observability.logs import cycle_complete_fields
-from ao_pipeline.resilience.breaker_state import Phase
 from ao_pipeline.resilience.outcome import Outcome, Written, judge_cycle
 from ao_pipeline.resilience.staleness import staleness
 from ao_pipeline.settings import Settings
@@ -78,8 +77,7 @@ def close_cycle(
         duration = header.duration_ms + (seen.duration_ms if seen else 0)
         rows = seen.row_count if seen else header.row_count_after
         written[header.asset] = Written(header.asset, changed, rows, duration)
-    holds, before = store.holds(), store.breakers.all()
-    told, trouble = _feed_breakers(store, last, runs, headers)
+    holds, told = store.holds(), tell_breakers(store, last, runs=runs, headers=headers)
     outcome = judge_cycle(
         (asset for asset in due_assets(first, last, state_cycles(store)) if asset not in holds),
         written,
@@ -87,26 +85,12 @@ def close_cycle(
         stale=[*_stale_sections(store), *holds],
     )
     report = _report(store, outcome, first=first, last=last, holds=sorted(holds))
-    report["left_out"] = left_out_of(outcome.missing, told, before)
-    if trouble:
-        report["trouble"] = trouble
+    report |= told.as_report(outcome.missing)
     store.cycles.close(last, status=outcome.status.value, report=report, run_id=run_id)
     record = store.cycles.get(last)
     if record is not None:
         append_cycle(settings.data_path / "logs", cycle_complete_fields(record))
     return report
-
-
-def _feed_breakers(
-    store: StateStore, cycle: Cycle, runs: Collection[str], headers: Sequence[BundleHeader]
-) -> tuple[Collection[str], str]:
-    """Feed the breakers; return whom, and what went wrong: that may not keep a cycle from being closed."""
-    try:
-        return feed(store, cycle, runs=runs, headers=headers), ""
-    except TransientError:
-        raise  # The store is away: the step's retry closes the cycle, and feeds what was not fed.
-    except Exception as trouble:  # noqa: BLE001  # A bug of ours in what only protects the cycle; the report names it.
-        return (), f"circuit breakers were not fed: {type(trouble).__name__}"
 
 
 def _stale_sections(store: StateStore) -> list[str]:
@@ -127,7 +111,6 @@ def _report(store: StateStore, outcome: Outcome, *, first: Cycle, last: Cycle, h
         "missing": list(outcome.missing),
         "stale": _stale_sections(store),
         "holds": holds,
-        "breakers": {item.name: item.state.value for item in store.breakers.all() if item.state is not Phase.CLOSED},
         "rows_changed": outcome.rows_changed,
     }
 
@@ -157,7 +140,11 @@ with one_run_for_a_range() as range_policy:
             context.log.info(state.idle_reason)
             return
         first, last = cycles_of(context)
-        with mapped_failures(context, state.store):
+        abort = state.store.database.abort
+        with (
+            mapped_failures(context, state.store),
+            step_limits(context, "ops/cycle_report", state.settings, abort=abort),
+        ):
             report = close_cycle(
                 state.store,
                 state.settings,

@@ -20,6 +20,9 @@ from ao_pipeline.settings import Settings, current_settings
 
 CHECKS_JOB_NAME: Final = "checks"
 
+EVALUATION_SECONDS: Final = 45.0
+"""Longest transaction of a sensor's or schedule's evaluation: Dagster gives up on it after 60 s, but its thread would go on waiting."""
+
 REPORT_ASSET: Final = dg.AssetKey(["ops", "cycle_report"])
 """The asset that closes a cycle: a run that selects it is a cycle."""
 
@@ -91,7 +94,7 @@ class StateResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 @contextlib.contextmanager
 def opened_store() -> Iterator[StateStore]:
     """Open the settings' store for one evaluation."""
-    store = open_store(current_settings())
+    store = open_store(current_settings(), longest_seconds=EVALUATION_SECONDS)
     try:
         yield store
     finally:

@@ -10,6 +10,7 @@ import structlog
 import uvicorn
 
 from ao_pipeline.adapters.dagster_home import prepare_dagster_home
+from ao_pipeline.adapters.engine_identity import engine_identity
 from ao_pipeline.adapters.state.operations import OperationsReader
 from ao_pipeline.clock import utc_now
 from ao_pipeline.collect.cadence import CADENCE
@@ -38,6 +39,7 @@ def run(settings: Settings) -> None:
         watch=DagsterWatch(InstanceReader(prepare_dagster_home(settings), settings.data_path / "dagster")),
         cadence_minutes=CADENCE.interval_minutes,
         started_at=utc_now(),
+        identity=engine_identity(settings),
     )
     config = uvicorn.Config(
         build_app(exporter),

@@ -75,7 +75,25 @@ class _Families(Collector):
                 sizes["dagster"] = scrape.dagster.storage_bytes
             yield _labelled("ao_db_size_bytes", "Size of a store on disk", "store", sizes)
             yield from _breakers(scrape.view)
+            yield from _engine(scrape.health)
             yield _recoveries(scrape.view)
+
+
+def _engine(health: HealthReport) -> Iterator[Metric]:
+    if health.engine:
+        yield _gauge(
+            "ao_engine_is_active",
+            "1 when this machine's engine holds the lease",
+            float(health.engine["role"] == "active"),
+        )
+        yield _gauge(
+            "ao_engine_lease_token", "Token of the engine's lease; a takeover raises it", health.engine["token"]
+        )
+        yield _gauge(
+            "ao_engine_lease_age_seconds",
+            "Since the engine's lease was renewed: its heartbeat",
+            health.engine["renewal_age_seconds"],
+        )
 
 
 def _cycles(view: OperationsView) -> Iterator[Metric]:

@@ -67,6 +67,7 @@ class HealthReport:
     incidents: tuple[Mapping[str, str], ...] = ()
     db_size_bytes: Mapping[str, int] = field(default_factory=dict)
     daemon_heartbeat_age_seconds: float | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def http_status(self) -> int:
@@ -85,6 +86,7 @@ def assess(
     started_at: datetime,
     cadence_minutes: Mapping[str, int],
     dagster: DagsterFigures | None,
+    identity: str = "",
 ) -> HealthReport:
     """Judge one reading of the store.
 
@@ -94,6 +96,7 @@ def assess(
         started_at: When the asking process started: before the first cycle, silence is measured from here.
         cadence_minutes: Minutes between two collections by raw asset; others are computed every cycle.
         dagster: None when Dagster's figures could not be read.
+        identity: The asking machine's engine, to tell whether it acts or stands by.
     """
     unhealthy, degraded = _cycle_reasons(view, now=now, started_at=started_at)
     stale = stale_assets(view, now=now, cadence_minutes=cadence_minutes)
@@ -109,6 +112,11 @@ def assess(
     ]
     heartbeat_age = None if dagster is None else heartbeat_age_seconds(dagster, now=now)
     degraded += _dagster_reasons(dagster, now=now)
+    engine = engine_report(view, now=now, identity=identity)
+    if view.engine and view.engine.expires_at_us and engine["renewal_age_seconds"] > HEARTBEAT_LIMIT_SECONDS:
+        degraded.append(
+            f"no engine acts: {view.engine.holder} renewed its lease {engine['renewal_age_seconds']:.0f} s ago"
+        )
     status = HealthStatus.UNHEALTHY if unhealthy else HealthStatus.DEGRADED if degraded else HealthStatus.HEALTHY
     return HealthReport(
         status=status,
@@ -123,7 +131,18 @@ def assess(
         incidents=tuple(_incident_json(item) for item in view.incidents),
         db_size_bytes=dict(view.db_size_bytes),
         daemon_heartbeat_age_seconds=heartbeat_age,
+        engine=engine,
     )
+
+
+def engine_report(view: OperationsView, *, now: datetime, identity: str) -> dict[str, Any]:
+    """Return who acts on the store, and whether the asking machine's engine acts or stands by; empty when nobody ever did."""
+    lease = view.engine
+    if lease is None:
+        return {}
+    role = "active" if lease.holder == identity else "standby" if lease.expires_at_us else "idle"
+    age = (now - from_micros(lease.renewed_at_us)).total_seconds()
+    return {"role": role, "holder": lease.holder, "token": lease.token, "renewal_age_seconds": round(age, 1)}
 
 
 def unreachable(reason: str, *, now: datetime, started_at: datetime) -> HealthReport:

@@ -97,6 +97,16 @@ class OpenIncident:
 
 
 @dataclass(frozen=True)
+class EngineLease:
+    """Which engine acts on the store: `expires_at_us` 0 when it gave the lease back."""
+
+    holder: str
+    token: int
+    renewed_at_us: int
+    expires_at_us: int
+
+
+@dataclass(frozen=True)
 class OperationsView:
     """One consistent reading of the state store.
 
@@ -115,6 +125,7 @@ class OperationsView:
         alerts: Alerts to the operator by status.
         recoveries: What the engine recovered by itself, how often by kind; monotone.
         db_size_bytes: By store.
+        engine: Who acts on the store; None when nobody ever did.
     """
 
     heads: tuple[AssetHead, ...] = ()
@@ -138,6 +149,7 @@ class OperationsView:
     alerts: Mapping[str, int] = field(default_factory=dict)
     recoveries: Mapping[str, int] = field(default_factory=dict)
     db_size_bytes: Mapping[str, int] = field(default_factory=dict)
+    engine: EngineLease | None = None
 
 
 @dataclass(frozen=True)

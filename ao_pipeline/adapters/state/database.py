@@ -12,15 +12,18 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from ao_pipeline import clock
-from ao_pipeline.adapters.state.trouble import DRIVER_ERRORS, is_absent, translated
+from ao_pipeline.adapters.state.trouble import DRIVER_ERRORS, is_absent, is_locked, translated
 from ao_pipeline.errors import ConfigError, TransientError
 from ao_pipeline.resilience.progress import beat
 
 BUSY_TIMEOUT_MS: Final = 30_000
 """How long a writer waits for SQLite's single write lock. Commits take milliseconds; 30 s is thousands of them."""
+
+BUSY_SLICE_MS: Final = 1_000
+"""How long one try for that lock takes: no signal reaches a thread in it."""
 
 CACHE_KIB: Final = 65_536
 """SQLite's page cache of one connection, at most. A commit reads rows and then writes them; with the default 2 MiB it reads twice."""
@@ -101,11 +104,12 @@ class Database:
         waited for again after it was seen.
         """
         waits = () if self._is_away else CONNECT_WAITS_SECONDS
+        until = clock.monotonic_seconds() + sum(waits)
         for pause in (*waits, None):
             try:
                 connection = self.engine.connect()
             except DRIVER_ERRORS as error:
-                if pause is None or not is_absent(error):
+                if pause is None or not is_absent(error) or clock.monotonic_seconds() > until:
                     self._is_away = True
                     raise
                 beat(wait_seconds=pause)
@@ -157,7 +161,7 @@ def _create(url: str) -> sa.Engine:
     if parsed.get_backend_name() == "postgresql":
         options = f"-c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC -c client_encoding=UTF8"
         return sa.create_engine(
-            url, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": 10, "options": options}
+            url, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": 5, "options": options}
         )
     raise ConfigError(f"{parsed.get_backend_name()} is not supported; use sqlite:/// or postgresql+psycopg2://")
 
@@ -166,15 +170,29 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # The driver must not begin transactions by itself; `_begin_sqlite` does.
     cursor = connection.cursor()
     settings = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_TIMEOUT_MS}", "foreign_keys=ON")
-    for pragma in (*settings, f"cache_size=-{CACHE_KIB}"):
+    for pragma in (*settings, f"cache_size=-{CACHE_KIB}", f"busy_timeout={min(BUSY_SLICE_MS, BUSY_TIMEOUT_MS)}"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _take_write_lock(connection: sa.Connection) -> None:
+    """Begin to write, as soon as nobody else does; between two tries a step's watchdog can end the wait."""
+    until = clock.monotonic_seconds() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except OperationalError as error:
+            if not is_locked(error) or clock.monotonic_seconds() >= until:
+                raise
+            beat()
+        else:
+            return
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
     options = connection.get_execution_options()
     if options.get("ao_writes", False):
         connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options.get('ao_durable', True) else 'NORMAL'}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _take_write_lock(connection)
     else:
         connection.exec_driver_sql("BEGIN")

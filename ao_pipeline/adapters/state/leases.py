@@ -23,6 +23,7 @@ from ao_pipeline import clock
 from ao_pipeline.adapters.state.catalog import LEASE
 from ao_pipeline.adapters.state.database import Database
 from ao_pipeline.errors import FencedError
+from ao_pipeline.observability.view import EngineLease
 
 ENGINE_LEASE: Final = "engine"
 """The lease of the engine as a whole: its schedules, sensors and the runs that they ask for."""
@@ -161,6 +162,12 @@ def refuse_displaced(connection: sa.Connection, token: int, *, name: str = ENGIN
             f"this run began under token {token} of the engine's lease, which {holder} has taken over since; "
             "the other engine's work stands, this is dropped"
         )
+
+
+def engine_lease(connection: sa.Connection) -> EngineLease | None:
+    """Return what operators see of the engine's lease."""
+    found = _read(connection, ENGINE_LEASE)
+    return None if found is None else EngineLease(found.holder, found.token, found.renewed_at_us, found.expires_at_us)
 
 
 def _read(connection: sa.Connection, name: str) -> Lease | None:

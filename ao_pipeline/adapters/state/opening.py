@@ -24,14 +24,18 @@ MIGRATION_LOCK: Final = 0x616F5F6D
 """PostgreSQL advisory lock that keeps two starting processes from migrating at once."""
 
 
-def open_store(settings: Settings) -> StateStore:
+def open_store(settings: Settings, *, longest_seconds: float | None = None) -> StateStore:
     """Return the project's state store; migrates it first when it is behind.
+
+    Args:
+        settings: Where it is.
+        longest_seconds: See `Database`.
 
     Raises:
         ConfigError: The database was written by a newer version of the project, or cannot be used at all.
         TransientError: It is locked or unreachable.
     """
-    database = Database(settings.resolved_state_url)
+    database = Database(settings.resolved_state_url, longest_seconds=longest_seconds)
     migrate(database)
     return StateStore(database, ALL_SPECS)
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ao_pipeline.adapters.state.breaker_tables import BREAKER
 from ao_pipeline.adapters.state.catalog import ALERT, ASSET_HEAD, BUNDLE, CYCLE, HOLD, INCIDENT, QUARANTINE
+from ao_pipeline.adapters.state.leases import engine_lease
 from ao_pipeline.adapters.state.recoveries import recovery_counts
 from ao_pipeline.adapters.state.totals import ROW_FIGURES, Figures, bundle_figures, cycle_figures, folded
 from ao_pipeline.clock import to_iso
@@ -78,6 +79,7 @@ class OperationsReader:
                 refused=_refused(connection, sa.true()),
                 deliveries=_deliveries(connection),
                 db_size_bytes={"state": self._size(connection)},
+                engine=engine_lease(connection),
                 open_cycles=_open_cycles(connection),
                 incidents=_incidents(connection),
                 alerts=_alerts(connection),

@@ -184,3 +184,8 @@ def _of_postgres(error: psycopg2.Error) -> Trouble:
 def is_absent(error: BaseException) -> bool:
     """Tell whether no connection came about, so that asking again in a moment may help."""
     return isinstance(error, DRIVER_ERRORS) and trouble_of(error).is_absence
+
+
+def is_locked(error: BaseException) -> bool:
+    """Tell whether somebody else holds the lock that is wanted."""
+    return trouble_of(error) is _LOCKED
