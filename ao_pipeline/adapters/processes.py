@@ -16,8 +16,9 @@ import psutil
 
 from ao_pipeline.clock import monotonic_seconds, sleep
 
-SAME_START_SECONDS: Final = 0.05
-"""Two readings of one process's start differ by rounding only: the kernel counts it in hundredths of a second."""
+_PROC: Final = Path("/proc")
+_START_FIELD: Final = 19
+"""Of `/proc/PID/stat`, counted after the name: the 22nd field, in ticks since the machine started."""
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _PID_NAMESPACE: Final = Path("/proc/self/ns/pid")
@@ -59,20 +60,36 @@ def pid_namespace() -> str:
 
 
 def started_at(pid: int) -> float | None:
-    """Return when a process started, in seconds since 1970; None when there is none."""
+    """Return when a process started, in seconds since the machine did; None when there is none.
+
+    As the kernel counts it. psutil tells an instant of the wall clock, and two processes disagree on it after the clock was set.
+    """
+    if not _PROC.is_dir():
+        try:
+            return float(psutil.Process(pid).create_time())
+        except psutil.Error:
+            return None
     try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.Error:
+        text = (_PROC / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
+        return int(text.rpartition(")")[2].split()[_START_FIELD]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
         return None
+
+
+def is_worker(pid: int) -> bool:
+    """Tell whether a process was started by Python's `multiprocessing`, as a code server starts its run workers."""
+    try:
+        return any("multiprocessing" in word for word in psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return False
 
 
 def state_of(pid: int, *, started: float) -> ProcessState:
     """Return what the process that started then is doing; a younger one with its pid is another one."""
+    if started_at(pid) != started:
+        return ProcessState.GONE
     try:
-        process = psutil.Process(pid)
-        if abs(process.create_time() - started) > SAME_START_SECONDS:
-            return ProcessState.GONE
-        return _STATES.get(process.status(), ProcessState.RUNNING)
+        return _STATES.get(psutil.Process(pid).status(), ProcessState.RUNNING)
     except psutil.NoSuchProcess:
         return ProcessState.GONE
     except psutil.Error:
@@ -103,7 +120,7 @@ def end_for_certain(pid: int, *, started: float, wait_seconds: float) -> bool:
     """
     with suppress(psutil.Error):
         process = psutil.Process(pid)
-        if abs(process.create_time() - started) <= SAME_START_SECONDS:
+        if started_at(pid) == started:
             process.send_signal(signal.SIGKILL)  # psutil looks once more that the pid was not used again.
     limit = monotonic_seconds() + wait_seconds
     while state_of(pid, started=started) is not ProcessState.GONE:

@@ -42,7 +42,7 @@ class Beat:
 
     Attributes:
         subject: Run id, or `engine`.
-        pid, started: The process, by pid and start (seconds since 1970).
+        pid, started: The process, by pid and start (seconds since the machine's).
         host, boot, namespace: Where that pid means something.
         count: Beats so far.
         at: The machine's monotonic clock, seconds.

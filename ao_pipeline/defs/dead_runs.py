@@ -94,23 +94,21 @@ def _launched_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple
         return None
     kinds = {dg.DagsterEventType.ENGINE_EVENT, dg.DagsterEventType.RUN_STARTING}
     for record in reversed(instance.get_records_for_run(run.run_id, of_type=kinds, limit=MAX_EVENTS).records):
-        entry = record.event_log_entry
-        event = entry.dagster_event
+        event = record.event_log_entry.dagster_event
         if event is None:
             continue
         if event.event_type == dg.DagsterEventType.RUN_STARTING:
             return None  # Launched once more; the process of this launch has not reported yet.
         if (event.message or "").startswith(_STARTED_PROCESS):
             pid = event.engine_event_data.metadata.get("pid")
-            return None if pid is None else _process_of(int(str(pid.value)), reported_at=entry.timestamp)
+            return None if pid is None else _process_of(int(str(pid.value)))
     return None
 
 
-def _process_of(pid: int, *, reported_at: float) -> tuple[int, float]:
-    """Return the pid with the start of its process; one that is younger than the report is another one: 0 never fits."""
+def _process_of(pid: int) -> tuple[int, float]:
+    """Return a worker's pid with the start of its process; when no worker has the pid, a start that never fits."""
     started = processes.started_at(pid)
-    is_same = started is not None and started <= reported_at + processes.SAME_START_SECONDS
-    return pid, started if started is not None and is_same else 0.0
+    return pid, started if started is not None and processes.is_worker(pid) else -1.0
 
 
 def _end(healing: Healing, run: dg.DagsterRun, verdict: Verdict) -> None:

@@ -322,6 +322,20 @@ def test_a_run_whose_process_died_before_its_first_beat_is_found(instance: dg.Da
     assert recoveries() == {"process_gone": 1}
 
 
+def test_a_run_whose_process_has_not_begun_to_beat_is_left_alone(instance: dg.DagsterInstance, data: Path) -> None:
+    code = "import time; 'multiprocessing'; print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        run = launched(instance, process.pid, again=False)
+
+        done = evaluate(instance, data, evaluate(instance, data)).done
+
+        process.kill()
+    assert done == []
+    assert status_of(instance, run) == "STARTING"
+
+
 def test_the_process_of_an_earlier_launch_says_nothing_of_this_one(instance: dg.DagsterInstance, data: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     run = launched(instance, process.pid, again=True)
