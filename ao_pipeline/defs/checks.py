@@ -13,6 +13,7 @@ from ao_pipeline.defs import collapse
 from ao_pipeline.defs.blocking import BLOCKING_CHECKS, IN_CYCLE_CHECKS
 from ao_pipeline.defs.links import REFERENCES, Reference
 from ao_pipeline.defs.resources import CHECKS_JOB_NAME, StateResource
+from ao_pipeline.defs.retries import nothing_retries_for_ever
 from ao_pipeline.defs.seam import every_bundle_has_its_event
 
 KEYS: Final = "keys_are_unique"
@@ -106,7 +107,7 @@ CHECKS: Final = tuple(_declare(stage, specs) for stage, specs in _by_stage().ite
 
 checks_job: Final = dg.define_asset_job(
     CHECKS_JOB_NAME,
-    selection=dg.AssetSelection.checks(*CHECKS, *BLOCKING_CHECKS, every_bundle_has_its_event),
+    selection=dg.AssetSelection.checks(*CHECKS, *BLOCKING_CHECKS, every_bundle_has_its_event, nothing_retries_for_ever),
     description="Every asset check against the store as it is.",
     executor_def=dg.in_process_executor,
 )
