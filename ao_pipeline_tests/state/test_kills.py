@@ -46,8 +46,15 @@ def test_a_killed_writer_leaves_all_or_nothing(database_url: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("is_cut", [False, True], ids=["killed", "power cut"])
-@pytest.mark.parametrize("boundary", ["before fsync of the log", "after fsync of the log", ACKNOWLEDGED])
+@pytest.mark.parametrize(
+    ("boundary", "is_cut"),
+    [
+        ("before fsync of the log", False),
+        ("before fsync of the log", True),
+        ("after fsync of the log", True),
+        (ACKNOWLEDGED, True),
+    ],
+)
 @needs_files
 def test_around_the_fsync_of_a_commit(tmp_path: Path, boundary: str, is_cut: bool, kind: str) -> None:
     killer = killer_on(f"sqlite:///{tmp_path / 'state.db'}", tmp_path)
@@ -167,7 +174,17 @@ def test_a_server_killed_around_a_commit_keeps_what_it_acknowledged(crasher: Cra
         assert crasher.crash_at("full", boundary)
 
     assert crasher.problems == []
-    assert sum(crasher.places.values()) == 2
+    assert crasher.counts["kills"] == 2
+
+
+def test_a_server_that_does_not_wait_for_its_log_is_found_out(crasher: Crasher) -> None:
+    crasher.server.configure(synchronous_commit="off", wal_writer_delay="10s")
+
+    assert crasher.crash_at("full", ACKNOWLEDGED)
+
+    assert crasher.counts["lost"] == 1
+    crasher.server.configure()
+    crasher.problems.clear()
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")

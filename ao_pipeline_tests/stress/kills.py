@@ -177,7 +177,7 @@ class Killer:
         self.check(job, must_be_there=written == FINISHED)
 
     def _spawn(
-        self, job: Job, kill_at: int | None, *, is_cut: bool, delay: float | None = None
+        self, job: Job, kill_at: int | str | None, *, is_cut: bool, delay: float | None = None
     ) -> tuple[int | None, str]:
         """Run a job in a child; return its exit code and what it wrote last."""
         place = self.folder / "place"
