@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from ao_pipeline import clock
 from ao_pipeline.adapters.state.store import StateStore
@@ -15,6 +15,7 @@ from ao_pipeline.collect.tables import RAW_TABLES
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs.collect import FOLLOWS
 from ao_pipeline.defs.origin import source_of_asset
+from ao_pipeline.errors import TransientError
 from ao_pipeline.resilience.breaker import ask, fold
 from ao_pipeline.resilience.breaker_state import BreakerEvent, BreakerState, EventKind, Phase
 from ao_pipeline.resilience.evidence import SOURCE_PREFIX, Call, Outcome, judge_jobs, judge_sources
@@ -80,48 +81,77 @@ def _admit(store: StateStore, due: Sequence[str], *, as_of: Mapping[str, str], c
     return Admission(tuple(asset for asset in due if asset in admitted), dict(sorted(left_out.items())), tuple(probes))
 
 
-def feed(
-    store: StateStore, cycle: Cycle, *, runs: Collection[str], headers: Iterable[BundleHeader]
-) -> dict[str, Outcome]:
-    """Tell the breakers how the cycle went for each job and source that was attempted; return what was told.
+@dataclass(frozen=True)
+class Told:
+    """What a cycle told the breakers, and where they stood before and after."""
+
+    outcomes: Mapping[str, Outcome]
+    before: Sequence[BreakerState]
+    after: Sequence[BreakerState]
+    trouble: str = ""
+
+    def as_report(self, missing: Iterable[str]) -> dict[str, Any]:
+        """Return what the cycle's report says: which breakers are not closed, and which of the missing assets one kept out."""
+        blocking = {item.name for item in self.before if item.state is not Phase.CLOSED}
+        barriers = {asset: next((name for name in breakers_of(asset) if name in blocking), None) for asset in missing}
+        report: dict[str, Any] = {
+            "breakers": {item.name: item.state.value for item in self.after if item.state is not Phase.CLOSED},
+            "left_out": {asset: name for asset, name in barriers.items() if name and asset not in self.outcomes},
+        }
+        return report | ({"trouble": f"circuit breakers were not told: {self.trouble}"} if self.trouble else {})
+
+
+def tell_breakers(store: StateStore, cycle: Cycle, *, runs: Collection[str], headers: Iterable[BundleHeader]) -> Told:
+    """Tell the breakers how the cycle went for each job and source that was attempted.
 
     Idempotent: a cycle's outcome counts once for each breaker, however often this is called. Nothing is written while all is well.
 
     Args:
-        store: Holds failures and breakers.
+        store: Holds failures and breakers: two small reads.
         cycle: The newest one of the runs.
         runs: Root runs whose work makes up the cycle.
         headers: What they committed.
+
+    Raises:
+        TransientError: The store is away. Nothing was told; the same call later tells it.
     """
+    before = store.breakers.all()
+    try:
+        outcomes, events = _judge(store, cycle, runs, headers, before)
+        if not events:
+            return Told(outcomes, before, before)
+        store.breakers.record(events)
+        return Told(outcomes, before, store.breakers.all())
+    except TransientError:
+        raise
+    except Exception as trouble:  # noqa: BLE001  # A bug in what only protects the cycle may not keep it from being closed.
+        return Told({}, before, before, type(trouble).__name__)
+
+
+def _judge(
+    store: StateStore,
+    cycle: Cycle,
+    runs: Collection[str],
+    headers: Iterable[BundleHeader],
+    before: Sequence[BreakerState],
+) -> tuple[dict[str, Outcome], dict[str, BreakerEvent]]:
+    """Return every outcome of the cycle, and the events among them that have an effect."""
     calls = _calls(headers)
     failures = [item for item in store.failures.of_cycle(cycle, runs) if item.asset in store.specs]
     jobs = judge_jobs(calls, failures)
     outcomes = jobs | judge_sources(jobs, calls, SOURCES)
     at_us = clock.to_micros(cycle.end)
-    states = {item.name: item for item in store.breakers.all()}
+    states = {item.name: item for item in before}
+    over = {item.name for item in before if item.probe_holder and item.probe_at_us == at_us} - outcomes.keys()
+    # A probe that left no trace is over as well: its token is given back.
+    told = outcomes | {name: Outcome(name, EventKind.INCONCLUSIVE) for name in over}
     events: dict[str, BreakerEvent] = {}
-    for name, state in states.items():
-        if state.probe_holder and state.probe_at_us == at_us and name not in outcomes:
-            outcomes[name] = Outcome(name, EventKind.INCONCLUSIVE)  # The probe's run is over: its token is given back.
-    for name, outcome in outcomes.items():
+    for name, outcome in told.items():
         event = BreakerEvent(outcome.kind, at_us, cycle=cycle.key, is_slow=outcome.is_slow, reason=outcome.reason)
-        before = states.get(name, BreakerState(name))
-        if fold(before, event) is not before:
+        state = states.get(name, BreakerState(name))
+        if fold(state, event) is not state:
             events[name] = event
-    if events:
-        store.breakers.record(events)
-    return outcomes
-
-
-def left_out_of(missing: Iterable[str], attempted: Collection[str], before: Iterable[BreakerState]) -> dict[str, str]:
-    """Return the breaker that kept each missing asset out of the cycle: what failed by itself is not among them."""
-    blocking = {item.name for item in before if item.state is not Phase.CLOSED}
-    found = {}
-    for asset in missing:
-        barrier = next((name for name in breakers_of(asset) if name in blocking), None)
-        if barrier is not None and asset not in attempted:
-            found[asset] = barrier
-    return found
+    return outcomes, events
 
 
 def _as_probe(asset: str, as_of: Mapping[str, str]) -> tuple[bool, str, int]:

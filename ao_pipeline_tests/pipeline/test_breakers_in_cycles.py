@@ -236,14 +236,14 @@ def test_a_store_that_cannot_record_a_failure_does_not_hide_it(plant: Plant, mon
     assert all("401" in text for text in errors_of(outcome).values())
 
 
-@pytest.mark.parametrize("place", ["admit", "feed"])
+@pytest.mark.parametrize("place", ["admit", "tell"])
 def test_a_bug_in_the_breakers_does_not_stop_the_cycle_and_is_visible(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     def broken(*_arguments: object, **_named: object) -> None:
         raise KeyError("a bug")
 
-    target = "ao_pipeline.defs.breakers._admit" if place == "admit" else "ao_pipeline.defs.operations.feed"
+    target = "ao_pipeline.defs.breakers._admit" if place == "admit" else "ao_pipeline.defs.breakers._judge"
     monkeypatch.setattr(target, broken)
 
     outcome = plant.cycle(SECOND)
@@ -252,4 +252,4 @@ def test_a_bug_in_the_breakers_does_not_stop_the_cycle_and_is_visible(
     if place == "admit":
         assert plant.instance.get_runs()[0].tags["ao/breakers"] == "KeyError"
     else:
-        assert plant.report(SECOND)["trouble"] == "circuit breakers were not fed: KeyError"
+        assert plant.report(SECOND)["trouble"] == "circuit breakers were not told: KeyError"
