@@ -17,7 +17,7 @@ from ao_pipeline.adapters.state.totals import bundle_figures, folded
 from ao_pipeline.bundles.canonical import conform
 from ao_pipeline.bundles.changes import Change
 from ao_pipeline.bundles.verifier import verify_export
-from ao_pipeline.errors import UnknownNameError
+from ao_pipeline.errors import FencedError, UnknownNameError
 from ao_pipeline_tests.stress.histories import FIRST, commit, intent, reopen
 from ao_pipeline_tests.stress.tables import EVERY_TYPE, row
 
@@ -175,6 +175,13 @@ def test_an_asset_without_a_computation_is_refused(store: StateStore) -> None:
         store.prune(ASSET, keep_from=FIRST)
 
     assert store.verify(ASSET) == []
+
+
+def test_an_engine_that_was_taken_over_prunes_nothing(aged: StateStore) -> None:
+    with pytest.raises(FencedError, match="taken over"):
+        aged.prune(ASSET, keep_from=FIRST.shift(3), engine_token=7)
+
+    assert numbers(aged) == [1, 2, 3, 4, 5]
 
 
 class PlantedError(Exception):

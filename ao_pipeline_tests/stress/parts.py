@@ -35,6 +35,7 @@ class Outcome:
     counts: Counter[str] = field(default_factory=Counter)
     places: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    walked: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -136,7 +137,9 @@ def crashes(count: int, seed: int, progress: Progress) -> Outcome:
 
 def _killed(killer: Killer) -> Outcome:
     in_fsync = sum(count for place, count in killer.places.items() if place.endswith("killed in fsync"))
-    return Outcome(killer.counts + Counter({"killed in fsync": in_fsync}), killer.places, killer.problems)
+    return Outcome(
+        killer.counts + Counter({"killed in fsync": in_fsync}), killer.places, killer.problems, killer.walked
+    )
 
 
 def tamperings(first: int, count: int, seed: int, server: str, progress: Progress) -> Outcome:

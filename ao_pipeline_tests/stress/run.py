@@ -57,6 +57,7 @@ class Totals:
 
     counts: Counter[str] = field(default_factory=Counter)
     places: dict[str, Counter[str]] = field(default_factory=dict)
+    walked: dict[str, list[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     writers: WritersOutcome | None = None
 
@@ -66,6 +67,8 @@ class Totals:
         self.problems += outcome.problems
         if outcome.places:
             self.places.setdefault(name, Counter()).update(outcome.places)
+        if outcome.walked:
+            self.walked[name] = sorted(set(outcome.walked))
 
 
 def plan_parts(plan: Plan, server: str, folder: Path) -> list[Part]:
@@ -159,6 +162,7 @@ def report_of(plan: Plan, totals: Totals, *, seconds: float, is_finished: bool) 
         "writer_broken": writers.broken if writers else 0,
         "histories_by_database": {name: counts[f"histories on {name}"] for name in ("sqlite", "postgres")},
         "kills_by_point": {name: dict(sorted(found.items())) for name, found in sorted(totals.places.items())},
+        "every_boundary_of": totals.walked,
         "how": {
             "sqlite fsync": "watched inside the process that dies"
             if can_watch_files()

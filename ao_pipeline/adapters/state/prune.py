@@ -20,6 +20,7 @@ from ao_pipeline.adapters.state.catalog import ASSET_HEAD, BUNDLE, BUNDLE_PAYLOA
 from ao_pipeline.adapters.state.database import Database
 from ao_pipeline.adapters.state.headers import make_header
 from ao_pipeline.adapters.state.heads import lock_head
+from ao_pipeline.adapters.state.leases import refuse_displaced
 from ao_pipeline.adapters.state.model import Head, Intent, Writer
 from ao_pipeline.adapters.state.totals import fold_bundles
 from ao_pipeline.adapters.state.verify import PRUNED_THROUGH
@@ -75,7 +76,14 @@ class Pruner:
             return _plan(connection, spec, keep_from)
 
     def prune(
-        self, spec: TableSpec, *, keep_from: Cycle, run_id: str = "", actor: str = "engine", reason: str = ""
+        self,
+        spec: TableSpec,
+        *,
+        keep_from: Cycle,
+        run_id: str = "",
+        actor: str = "engine",
+        reason: str = "",
+        engine_token: int = 0,
     ) -> Pruned:
         """Take away the bundles that only cycles before `keep_from` need. Doing it again changes nothing.
 
@@ -85,14 +93,18 @@ class Pruner:
             spec: The table; its rows do not change.
             keep_from: Oldest cycle that must stay within reach. One after the newest computed cycle counts as that one.
             run_id, actor, reason: Who asks and why, for the bundle.
+            engine_token: Token of the engine's lease that it acts under; 0 when it needs none.
 
         Raises:
             UnknownNameError: The asset was never computed. Nothing was written.
+            FencedError: Another engine has taken over. Nothing was written.
             TransientError: The database is locked or unreachable. Nothing was written.
         """
         began, began_at_us = clock.monotonic_seconds(), clock.to_micros(clock.utc_now())
         with self._database.write() as connection:
             head = lock_head(connection, spec.asset)
+            if engine_token:
+                refuse_displaced(connection, engine_token)
             plan = _plan(connection, spec, keep_from)
             if not plan.bundles:
                 return Pruned(plan, None)

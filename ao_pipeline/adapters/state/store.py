@@ -88,9 +88,9 @@ class StateStore:
         """See `Reverter.restore`."""
         return self._reverter.restore(intent)
 
-    def prune(self, asset: str, *, keep_from: Cycle, actor: str = "engine", reason: str = "") -> Pruned:
+    def prune(self, asset: str, *, keep_from: Cycle, **who: Any) -> Pruned:
         """See `Pruner.prune`."""
-        return Pruner(self.database).prune(self.spec(asset), keep_from=keep_from, actor=actor, reason=reason)
+        return Pruner(self.database).prune(self.spec(asset), keep_from=keep_from, **who)
 
     def read(self, name: str) -> pa.Table:
         """Return every row of a managed table, in no particular order."""
