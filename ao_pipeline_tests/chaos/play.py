@@ -98,7 +98,7 @@ def playing(*, seed: int, database: str, keep: Path | None = None) -> Iterator[P
         cadence = Cadence(engine, FIRST.shift(1))
         engine.events()
         cadence.start()
-        wait_until(lambda: cadence.current is not None, 60.0, "the first cycle is asked for")
+        wait_until(lambda: cadence.current is not None, START_SECONDS, "the first cycle is asked for")
         yield Play(engine, cadence, Executioner(engine, cadence, random.Random(seed), postgres))
 
 
