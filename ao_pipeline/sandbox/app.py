@@ -13,6 +13,7 @@ from ao_pipeline.sandbox.options import SandboxClock
 from ao_pipeline.sandbox.site import Site
 from ao_pipeline.sandbox.vendors import (
     asana,
+    asana_search,
     gmail,
     google,
     google_calendar,
@@ -47,6 +48,7 @@ def build_app(site: Site) -> ASGIApp:
     """Return the application that serves a site."""
     routes = [
         *asana.ROUTES,
+        *asana_search.ROUTES,
         *gmail.ROUTES,
         *google_calendar.ROUTES,
         *google_chat.ROUTES,

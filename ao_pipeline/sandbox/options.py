@@ -25,6 +25,10 @@ class SandboxOptions:
     google_subject: str = "ops@agency.example"
     asana_token: str = "sandbox-asana-token"
     asana_workspace_gid: str = "1200000000000001"
+    asana_is_paid: bool = True
+    """Whether the workspace's plan has the search for tasks; a free one answers 402."""
+    asana_search_lag_seconds: float = 0.0
+    """How late a change comes into the search's index: ten to sixty seconds at the vendor."""
     xero_client_id: str = "sandbox-xero-client"
     xero_client_secret: str = "sandbox-xero-secret"
     xero_tenant_id: str = "00000000-0000-4000-8000-000000000001"

@@ -1,12 +1,15 @@
-"""Asana tasks: listed by project and by assignee, subtasks through their parents, deletions by a daily key check.
+"""Asana tasks: what a search shows as changed, all projects and people in turn, subtasks through their parents.
 
 1. A key vanishes only after a complete listing of keys (`test_a_failed_project_deletes_nothing`).
 2. A task in two projects is one row (`test_the_first_collection_equals_the_truth`).
+3. Every project and every person is listed once a sweep with what changed since it was listed last, whatever the search
+   showed; without a search all of them are, each time (`test_what_the_search_does_not_show_is_seen_within_a_sweep`).
+4. Deletions are told by nothing but a daily comparison of all keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,10 +17,12 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from ao_pipeline.adapters.sources.asana import PAGE_SIZE, list_projects, list_users
+from ao_pipeline.adapters.sources.asana_search import SearchUnusableError, changed_tasks
 from ao_pipeline.adapters.sources.exchange import Params
 from ao_pipeline.adapters.sources.http import SourceClient, name_culprit
 from ao_pipeline.adapters.sources.outcome import absent_keys, collected, full_listing, key_table, next_cursor
 from ao_pipeline.adapters.sources.request import CollectionRequest
+from ao_pipeline.adapters.sources.rotation import due_slots, slot_count, slot_of
 from ao_pipeline.adapters.sources.walk import asana_records
 from ao_pipeline.clock import to_iso
 from ao_pipeline.collect.batch import Batch
@@ -49,13 +54,17 @@ class _Reading:
     batch: Batch
     listed: set[str] = field(default_factory=set)
     """Every gid that was seen, quarantined ones included."""
+    parents: list[str] = field(default_factory=list)
+    """Tasks whose subtasks are still to be read."""
     users: set[str] = field(default_factory=set)
     former: set[str] = field(default_factory=set)
     """Assignees who are no users of the workspace any more; tasks without a project are found by gid only."""
+    strangers: set[str] = field(default_factory=set)
+    """Assignees who turned up and are neither; their tasks are still to be listed."""
 
 
 def collect_tasks(request: CollectionRequest) -> Collected:
-    """Collect `raw/asana_tasks`: in full without a cursor, else what changed since its watermark."""
+    """Collect `raw/asana_tasks`: in full without a cursor, else what changed since it was asked last."""
     drift = Drift()
     batch = Batch(RAW_ASANA_TASKS, contracts.TASK, parse_task, drift)
     with request.open("asana") as client:
@@ -64,8 +73,7 @@ def collect_tasks(request: CollectionRequest) -> Collected:
         cursor = request.cursor
         if not cursor or "watermark" not in cursor:
             return _collect_all(reading, listings, drift)
-        changed = _list_tasks(reading, listings, contracts.TASK_FIELDS, modified_since=str(cursor["watermark"]))
-        _walk_subtasks(reading, _parents(changed))
+        swept = _collect_changes(reading, listings, cursor, drift)
         deleted = None
         reconciled_at = str(cursor["reconciled_at"])
         if request.now - datetime.fromisoformat(reconciled_at) >= RECONCILE_EVERY:
@@ -77,33 +85,70 @@ def collect_tasks(request: CollectionRequest) -> Collected:
             client,
             RAW_ASANA_TASKS,
             fresh,
-            cursor=_cursor(reading, rows, generation=request.generation(), reconciled_at=reconciled_at),
+            cursor=_cursor(reading, rows, swept, generation=request.generation(), reconciled_at=reconciled_at),
             drift=drift,
             deleted=deleted,
             quarantined=batch.quarantined,
         )
 
 
+def _collect_changes(reading: _Reading, listings: list[Listing], cursor: Mapping[str, Any], drift: Drift) -> list[str]:
+    """Read what the search shows, and the listings whose turn has come; return since when each slot is swept."""
+    request, watermark = reading.request, datetime.fromisoformat(str(cursor["watermark"]))
+    slots = _slots(request)
+    swept = [str(since) for since in cursor.get("swept", ())]
+    due = frozenset(range(slots))
+    if len(swept) != slots:  # The sweep's length was changed, or nothing was swept yet.
+        swept = [min([*swept, to_iso(watermark)])] * slots
+    else:
+        try:
+            workspace = request.settings.asana_workspace_gid
+            for records in changed_tasks(reading.client, workspace, since=watermark, fields=contracts.TASK_FIELDS):
+                _take(reading, records, is_whole=True)
+            due = due_slots(datetime.fromisoformat(str(cursor["listed_at"])), request.now, slots)
+        except SearchUnusableError:
+            drift.add("asana.tasks.search_unusable")
+    for since in sorted({swept[slot] for slot in due}):
+        asked = [one for one in listings if (slot := slot_of(_name(one), slots)) in due and swept[slot] == since]
+        _list_tasks(reading, asked, contracts.TASK_FIELDS, modified_since=since)
+    _list_strangers(reading, contracts.TASK_FIELDS)
+    _walk_subtasks(reading)
+    now_swept = to_iso(request.watermark(reading.client.first_server_time))
+    return [now_swept if slot in due else since for slot, since in enumerate(swept)]
+
+
 def _collect_all(reading: _Reading, listings: list[Listing], drift: Drift) -> Collected:
-    found = _list_tasks(reading, listings, contracts.TASK_FIELDS, modified_since=None)
-    _walk_subtasks(reading, _parents(found))
+    _list_tasks(reading, listings, contracts.TASK_FIELDS, modified_since=None)
+    _list_strangers(reading, contracts.TASK_FIELDS)
+    _walk_subtasks(reading)
     request = reading.request
+    swept = [to_iso(request.watermark(reading.client.first_server_time))] * _slots(request)
     cursor = _cursor(
-        reading, reading.batch.table(), generation=request.generation() + 1, reconciled_at=to_iso(request.now)
+        reading,
+        reading.batch.table(),
+        swept,
+        generation=request.generation() + 1,
+        reconciled_at=to_iso(request.now),
     )
     return full_listing(request, reading.client, RAW_ASANA_TASKS, reading.batch, cursor=cursor, drift=drift)
 
 
-def _cursor(reading: _Reading, rows: Any, *, generation: int, reconciled_at: str) -> Cursor:
+def _cursor(reading: _Reading, rows: Any, swept: list[str], *, generation: int, reconciled_at: str) -> Cursor:
     watermark = reading.request.watermark(reading.client.first_server_time)
     cursor = {
         "generation": generation,
         "watermark": to_iso(watermark),
+        "listed_at": to_iso(reading.request.now),
+        "swept": swept,
         "reconciled_at": reconciled_at,
         "former_assignees": sorted(reading.former),
         "seen": remember(rows, key="task_gid", changed_at="modified_at", since=watermark),
     }
     return next_cursor(reading.request, reading.batch, cursor, empty={"generation": 0})
+
+
+def _slots(request: CollectionRequest) -> int:
+    return slot_count(timedelta(hours=request.settings.sweep_hours))
 
 
 def _listings(reading: _Reading) -> list[Listing]:
@@ -118,27 +163,45 @@ def _listings(reading: _Reading) -> list[Listing]:
     ]
 
 
+def _name(listing: Listing) -> str:
+    return listing.get("project") or listing["assignee"]
+
+
 def _by_assignee(reading: _Reading, gid: str) -> Listing:
     return {"assignee": gid, "workspace": reading.request.settings.asana_workspace_gid}
 
 
-def _list_tasks(
-    reading: _Reading, listings: list[Listing], fields: str, *, modified_since: str | None
-) -> list[dict[str, Any]]:
-    """Read all listings on several threads, and those of former users that turn up; add full records to the batch."""
-    found: dict[str, dict[str, Any]] = {}
-    while listings:
-        call = partial(_read_listing, reading, fields=fields, modified_since=modified_since)
-        for records in reading.client.each(call, listings):
-            found.update((record["gid"], record) for record in records)
-        strangers = _assignees(found.values()) - reading.users - reading.former
-        reading.former |= strangers
-        # Without a time: none of their tasks was ever listed.
-        listings, modified_since = [_by_assignee(reading, gid) for gid in sorted(strangers)], None
-    if fields == contracts.TASK_FIELDS:
-        _add(reading, found.values())
-    reading.listed.update(found)
-    return list(found.values())
+def _list_tasks(reading: _Reading, listings: list[Listing], fields: str, *, modified_since: str | None) -> None:
+    """Read listings on several threads; add full records to the batch."""
+    call = partial(_read_listing, reading, fields=fields, modified_since=modified_since)
+    for records in reading.client.in_turn(call, listings):
+        _take(reading, records, is_whole=fields == contracts.TASK_FIELDS)
+
+
+def _list_strangers(reading: _Reading, fields: str) -> None:
+    """List the tasks of former users who turned up, without a time: none of their tasks was ever listed."""
+    while reading.strangers:
+        listings = [_by_assignee(reading, gid) for gid in sorted(reading.strangers)]
+        reading.former |= reading.strangers
+        reading.strangers = set()
+        _list_tasks(reading, listings, fields, modified_since=None)
+
+
+def _take(reading: _Reading, records: Iterable[dict[str, Any]], *, is_whole: bool) -> None:
+    """Note what was listed; put whole records that were not there yet into the batch."""
+    for record in records:
+        person = record.get("assignee")
+        gid = person.get("gid") if isinstance(person, dict) else None
+        if isinstance(gid, str) and gid and gid not in reading.users and gid not in reading.former:
+            reading.strangers.add(gid)
+        if record["gid"] in reading.listed:
+            continue
+        reading.listed.add(record["gid"])
+        count = record.get("num_subtasks")
+        if isinstance(count, int) and not isinstance(count, bool) and count > 0:
+            reading.parents.append(record["gid"])
+        if is_whole:
+            reading.batch.add(record)
 
 
 def _read_listing(
@@ -155,27 +218,15 @@ def _read_listing(
         raise name_culprit(error, culprit) from error
 
 
-def _assignees(records: Iterable[dict[str, Any]]) -> set[str]:
-    people = (record.get("assignee") for record in records)
-    gids = (person.get("gid") for person in people if isinstance(person, dict))
-    return {gid for gid in gids if isinstance(gid, str) and gid}
-
-
-def _walk_subtasks(reading: _Reading, parents: list[str]) -> None:
-    """Read the subtasks of `parents`, level by level, with all their fields."""
-    walked: set[str] = set()
+def _walk_subtasks(reading: _Reading) -> None:
+    """Read the subtasks of the parents that were found, level by level, with all their fields."""
     for _ in range(MAX_SUBTASK_DEPTH):
-        parents = [gid for gid in parents if gid not in walked]
+        parents, reading.parents = reading.parents, []
         if not parents:
             return
-        walked.update(parents)
-        found: list[dict[str, Any]] = []
-        for records in reading.client.each(lambda gid: _read_subtasks(reading, gid), parents):
-            found.extend(records)
-        _add(reading, found)
-        reading.listed.update(record["gid"] for record in found)
-        parents = _parents(found)
-    if parents:
+        for records in reading.client.in_turn(lambda gid: _read_subtasks(reading, gid), parents):
+            _take(reading, records, is_whole=True)
+    if reading.parents:
         raise ContractError(f"asana.subtasks.list: subtasks nest deeper than {MAX_SUBTASK_DEPTH} levels; refused")
 
 
@@ -191,14 +242,17 @@ def _read_subtasks(reading: _Reading, gid: str) -> list[dict[str, Any]]:
 
 def _reconcile(reading: _Reading, listings: list[Listing]) -> Any:
     """List every key, fetch rows that the store lacks, and return the stored keys that are gone."""
-    known = _list_tasks(reading, listings, _KEY_FIELDS, modified_since=None)
-    _walk_subtasks(reading, _parents(known))
+    _list_tasks(reading, listings, _KEY_FIELDS, modified_since=None)
+    _list_strangers(reading, _KEY_FIELDS)
+    _walk_subtasks(reading)
     stored = reading.request.stored_keys()
     reading.request.check_volume(stored.num_rows, len(reading.listed), what=RAW_ASANA_TASKS.name)
     stored_gids = set(stored.column("task_gid").to_pylist())
     have = stored_gids | {key[0] for key in reading.batch.keys | reading.batch.quarantined_keys}
     missed = sorted(reading.listed - have)
-    _add(reading, [record for record in reading.client.each(lambda gid: _read_task(reading, gid), missed) if record])
+    for record in reading.client.in_turn(lambda gid: _read_task(reading, gid), missed):
+        if record is not None:
+            reading.batch.add(record)
     return absent_keys(RAW_ASANA_TASKS, stored, key_table(RAW_ASANA_TASKS, ((gid,) for gid in reading.listed)))
 
 
@@ -214,16 +268,3 @@ def _read_task(reading: _Reading, gid: str) -> dict[str, Any] | None:
     if not isinstance(record, dict) or record.get("gid") != gid:
         raise ContractError("asana.tasks.get: the answer has a foreign shape")
     return record
-
-
-def _add(reading: _Reading, records: Iterable[dict[str, Any]]) -> None:
-    for record in records:
-        reading.batch.add(record)
-
-
-def _parents(records: Iterable[dict[str, Any]]) -> list[str]:
-    return [
-        record["gid"]
-        for record in records
-        if isinstance(count := record.get("num_subtasks"), int) and not isinstance(count, bool) and count > 0
-    ]

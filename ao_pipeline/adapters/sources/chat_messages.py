@@ -4,8 +4,8 @@ Chat filters by creation only, so what was edited or deleted lately is found by 
 remembers a digest of each space's window; a window that is as it was brings no rows.
 
 1. A space with a message newer than the last collection is asked (`test_a_new_message_is_collected_at_once`).
-2. A space without one is asked once an hour while messages in it may still be edited, and once a sweep after that
-   (`test_an_edit_in_a_silent_space_is_seen_within_the_hour`).
+2. Of the others, while messages in them may still be edited, the `ALWAYS_ASKED` last active ones are asked each time and
+   the rest once in `EDITS_EVERY`; silent ones once a sweep (`test_an_edit_in_a_silent_space_is_seen_within_the_hour`).
 3. A first listing ends at `MAX_ROWS` and goes on in the next collection (`test_a_first_listing_is_taken_in_portions`).
 
 Source: Google Chat API v1, `Space.lastActiveTime`, "timestamp of the last message in the space".
@@ -40,8 +40,11 @@ from ao_pipeline.errors import AoError
 EDIT_WINDOW: Final = timedelta(days=7)
 """How long after it was written a message's edits, reactions and deletion are noticed."""
 
+ALWAYS_ASKED: Final = 16
+"""Spaces that are asked for edits in every collection, those with the newest messages: edits follow soon, mostly."""
+
 EDITS_EVERY: Final = timedelta(hours=1)
-"""How late at most an edit is noticed in a space where nobody writes any more."""
+"""How late at most an edit is noticed in a space of the edit window that sixteen others have newer messages than."""
 
 MAX_ROWS: Final = 200_000
 """Messages after which a first listing asks no further space: some 100 MB in memory, whatever there is to collect."""
@@ -52,6 +55,9 @@ MAX_SPACE_ROWS: Final = 50_000
 
 _AGAIN: Final = "again"
 """Stands for a digest: the space answered nothing where it has messages, so it is asked again in the next collection."""
+
+
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ def collect_messages(request: CollectionRequest) -> Collected:
                 unfinished[reading.space] = reading.resumes_at
             # A space whose first listing is empty is listed in full again: `{}` may be a fault, and costs the same.
             elif reading.had_messages or reading.space in known.spaces:
-                is_doubtful = not reading.had_messages and _is_active_since(spaces[reading.space], window)
+                is_doubtful = not reading.had_messages and _active_at(spaces[reading.space]) >= window
                 marks[reading.space] = f"{to_iso(window)} {_AGAIN}" if is_doubtful else reading.mark
             if known.marks.get(reading.space) != reading.mark:
                 batch.absorb(reading.batch)
@@ -143,28 +149,26 @@ def _to_ask(
         return list(spaces)
     often, seldom = slot_count(EDITS_EVERY), slot_count(timedelta(hours=request.settings.sweep_hours))
     due_often, due_seldom = (due_slots(known.listed_at, request.now, slots) for slots in (often, seldom))
-
-    def is_due(space: str) -> bool:
-        if known.marks[space].endswith(_AGAIN) or _is_active_since(spaces[space], known.watermark):
-            return True
-        if _is_active_since(spaces[space], window) and slot_of(space, often) in due_often:
-            return True
-        return slot_of(space, seldom) in due_seldom
-
+    active = sorted(((_active_at(spaces[space]), space) for space in known.marks if space in spaces), reverse=True)
+    due = {space for at, space in active[:ALWAYS_ASKED] if at >= window}
+    for at, space in active:
+        is_often = at >= window and slot_of(space, often) in due_often
+        if at >= known.watermark or is_often or slot_of(space, seldom) in due_seldom:
+            due.add(space)
+    due |= {space for space, mark in known.marks.items() if mark.endswith(_AGAIN)}
     return [
-        *(space for space in spaces if space in known.marks and is_due(space)),
+        *(space for space in spaces if space in due),
         *(space for space in spaces if space in known.unfinished),
         *(space for space in spaces if space not in known.spaces),
     ]
 
 
-def _is_active_since(space: Mapping[str, Any], since: datetime | None) -> bool:
-    """Return whether the last message came at `since` or later; yes where the space does not say."""
+def _active_at(space: Mapping[str, Any]) -> datetime:
+    """Return when the last message came; the end of time where the space does not say, so that it is always asked."""
     try:
-        active_at = as_instant(space.get("lastActiveTime"), "lastActiveTime")
+        return as_instant(space.get("lastActiveTime"), "lastActiveTime") or _END_OF_TIME
     except BadValueError:
-        active_at = None
-    return active_at is None or since is None or active_at >= since
+        return _END_OF_TIME
 
 
 def _read_all(client: SourceClient, known: _Known, left: list[str], window: datetime) -> Iterator[_Reading]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -31,7 +31,8 @@ def asana_error(status: int, message: str) -> RefusedError:
     return RefusedError(json_reply({"errors": [error]}, status=status))
 
 
-def _check(site: Site, request: Request) -> None:
+def check_token(site: Site, request: Request) -> None:
+    """Refuse a wrong token."""
     if bearer(request) != site.options.asana_token:
         raise asana_error(401, "Not Authorized")
 
@@ -71,7 +72,8 @@ def _start(request: Request, records: Sequence[Record], now: int) -> int:
     return next((place for place, record in enumerate(records) if record.key > last), len(records))
 
 
-def _instant(request: Request, name: str) -> int | None:
+def instant(request: Request, name: str) -> int | None:
+    """Return a time of the query in microseconds."""
     raw = request.query_params.get(name)
     if not raw:
         return None
@@ -84,28 +86,24 @@ def _instant(request: Request, name: str) -> int | None:
     return to_micros(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
 
 
-def _index(collection: Collection, keys: Callable[[Json], list[str]]) -> dict[str, list[Record]]:
-    index: dict[str, list[Record]] = {}
-    for record in collection.in_order():
-        for key in keys(record.data):
-            index.setdefault(key, []).append(record)
-    return index
+def _in_projects(task: Record) -> list[tuple[str, str]]:
+    return [(project["gid"], "") for project in task.data.get("projects", ()) if task.data["parent"] is None]
 
 
-def _projects_of(task: Json) -> list[str]:
-    return [] if task["parent"] is not None else [project["gid"] for project in task["projects"]]
+def _at_assignee(task: Record) -> list[tuple[str, str]]:
+    return [(task.data["assignee"]["gid"], "")] if task.data.get("assignee") else []
 
 
-def _assignees_of(task: Json) -> list[str]:
-    return [] if task["assignee"] is None else [task["assignee"]["gid"]]
+def _below_parent(task: Record) -> list[tuple[str, str]]:
+    return [(task.data["parent"]["gid"], "")] if task.data.get("parent") else []
 
 
-def _parents_of(task: Json) -> list[str]:
-    return [] if task["parent"] is None else [task["parent"]["gid"]]
+def _of_project(section: Record) -> list[tuple[str, str]]:
+    return [(section.data["project"]["gid"], "")] if "project" in section.data else []
 
 
 def _filtered(request: Request, records: list[Record]) -> list[Record]:
-    modified_since, completed_since = _instant(request, "modified_since"), _instant(request, "completed_since")
+    modified_since, completed_since = instant(request, "modified_since"), instant(request, "completed_since")
     if modified_since is not None:
         records = [record for record in records if record.at >= modified_since]
     if completed_since is not None:
@@ -123,14 +121,15 @@ def _require(collection: Collection, gid: str, kind: str) -> Record:
     return record
 
 
-def _workspace(site: Site, gid: str) -> None:
+def require_workspace(site: Site, gid: str) -> None:
+    """Refuse another workspace than the sandbox's own."""
     if gid != site.options.asana_workspace_gid:
         raise asana_error(404, f"workspace: Unknown object: {gid}")
 
 
 async def list_workspaces(site: Site, request: Request) -> Response:
     """GET /workspaces."""
-    _check(site, request)
+    check_token(site, request)
     data: Json = {
         "gid": site.options.asana_workspace_gid,
         "resource_type": "workspace",
@@ -142,18 +141,18 @@ async def list_workspaces(site: Site, request: Request) -> Response:
 
 async def list_users(site: Site, request: Request) -> Response:
     """GET /users and /workspaces/{gid}/users; the latter has no `next_page`, even with a limit."""
-    _check(site, request)
+    check_token(site, request)
     gid = request.path_params.get("gid")
-    _workspace(site, gid or request.query_params.get("workspace", site.options.asana_workspace_gid))
+    require_workspace(site, gid or request.query_params.get("workspace", site.options.asana_workspace_gid))
     path = "/users" if gid is None else f"/workspaces/{gid}/users"
     return _listing(site, request, site.world()["users"].in_order(), path=path, pages=gid is None)
 
 
 async def list_projects(site: Site, request: Request) -> Response:
     """GET /projects and /workspaces/{gid}/projects."""
-    _check(site, request)
+    check_token(site, request)
     gid = request.path_params.get("gid")
-    _workspace(site, gid or request.query_params.get("workspace", site.options.asana_workspace_gid))
+    require_workspace(site, gid or request.query_params.get("workspace", site.options.asana_workspace_gid))
     records = site.world()["projects"].in_order()
     archived = request.query_params.get("archived")
     if archived is not None:
@@ -163,17 +162,17 @@ async def list_projects(site: Site, request: Request) -> Response:
 
 async def list_tasks(site: Site, request: Request) -> Response:
     """GET /tasks: by project, or by assignee and workspace."""
-    _check(site, request)
+    check_token(site, request)
     query, tasks = request.query_params, site.world()["tasks"]
     if "project" in query:
         _require(site.world()["projects"], query["project"], "project")
-        records = tasks.view("by_project", lambda: _index(tasks, _projects_of)).get(query["project"], [])
+        records = tasks.index("by_project", _in_projects).present(query["project"])
     elif "assignee" in query and "workspace" in query:
-        _workspace(site, query["workspace"])
+        require_workspace(site, query["workspace"])
         known = {member.asana_gid for member in site.agency.members}
         if query["assignee"] not in known:
             raise asana_error(400, f"assignee: Not a recognized ID: {query['assignee']}")
-        records = tasks.view("by_assignee", lambda: _index(tasks, _assignees_of)).get(query["assignee"], [])
+        records = tasks.index("by_assignee", _at_assignee).present(query["assignee"])
     else:
         raise asana_error(400, "You should specify one of workspace, project, tag, section, user_task_list.")
     return _listing(site, request, _filtered(request, records), path="/tasks")
@@ -181,42 +180,41 @@ async def list_tasks(site: Site, request: Request) -> Response:
 
 async def list_project_tasks(site: Site, request: Request) -> Response:
     """GET /projects/{gid}/tasks."""
-    _check(site, request)
+    check_token(site, request)
     gid, tasks = request.path_params["gid"], site.world()["tasks"]
     _require(site.world()["projects"], gid, "project")
-    records = tasks.view("by_project", lambda: _index(tasks, _projects_of)).get(gid, [])
+    records = tasks.index("by_project", _in_projects).present(gid)
     return _listing(site, request, _filtered(request, records), path=f"/projects/{gid}/tasks")
 
 
 async def list_subtasks(site: Site, request: Request) -> Response:
     """GET /tasks/{gid}/subtasks."""
-    _check(site, request)
+    check_token(site, request)
     gid, tasks = request.path_params["gid"], site.world()["tasks"]
     _require(tasks, gid, "task")
-    records = tasks.view("by_parent", lambda: _index(tasks, _parents_of)).get(gid, [])
+    records = tasks.index("by_parent", _below_parent).present(gid)
     return _listing(site, request, records, path=f"/tasks/{gid}/subtasks")
 
 
 async def list_sections(site: Site, request: Request) -> Response:
     """GET /projects/{gid}/sections."""
-    _check(site, request)
+    check_token(site, request)
     gid = request.path_params["gid"]
     _require(site.world()["projects"], gid, "project")
-    sections = site.world()["sections"]
-    records = sections.view("by_project", lambda: _index(sections, lambda item: [item["project"]["gid"]])).get(gid, [])
+    records = site.world()["sections"].index("by_project", _of_project).present(gid)
     return _listing(site, request, records, path=f"/projects/{gid}/sections")
 
 
 async def list_stories(site: Site, request: Request) -> Response:
     """GET /tasks/{gid}/stories: what the system notes, without author at creation, and comments."""
-    _check(site, request)
+    check_token(site, request)
     task = _require(site.world()["tasks"], request.path_params["gid"], "task").data
     return _listing(site, request, stories_of(task, site.world()[COMMENTS]), path=f"/tasks/{task['gid']}/stories")
 
 
 async def get_object(site: Site, request: Request) -> Response:
     """GET /tasks/{gid}, /projects/{gid} or /users/{gid}: the full record."""
-    _check(site, request)
+    check_token(site, request)
     kind = request.url.path.removeprefix(BASE).split("/")[1]
     record = _require(site.world()[kind], request.path_params["gid"], kind[:-1])
     variant, view = viewer(request, full=True)

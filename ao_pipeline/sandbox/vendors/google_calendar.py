@@ -108,6 +108,8 @@ def _is_exception(record: Record) -> bool:
 
 def _selected(site: Site, request: Request, collection: Collection, after: int | None) -> list[Record]:
     """Return present and, where the vendor shows them, cancelled events, by key."""
+    if after is not None:
+        return collection.changed_after(after)
     everything = collection.view(
         "with_tombstones",
         lambda: sorted([*collection.records.values(), *collection.tombstones.values()], key=lambda r: r.key),
@@ -117,8 +119,6 @@ def _selected(site: Site, request: Request, collection: Collection, after: int |
         raise google_error(
             410, "The requested minimum modification time lies too far in the past.", "updatedMinTooLongAgo"
         )
-    if after is not None:
-        return [record for record in everything if record.sequence > after]
     if updated_min is not None:
         return [record for record in everything if record.at >= updated_min]
     if request.query_params.get("showDeleted") == "true":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -17,13 +19,28 @@ from ao_pipeline.sandbox.world.records import Collection, Record
 from ao_pipeline.settings import SANDBOX_PATHS
 
 BASE: Final = SANDBOX_PATHS["chat"]
+_LAST_KEY: Final = "\U0010ffff"
+"""After every key: a bound that is to be passed is passed with everything that stands at it."""
+
 _CLAUSE: Final = re.compile(r'^\s*(?:(create_?time)\s*([<>])|(thread\.name)\s*=)\s*"?([^"\s]+)"?\s*$', re.IGNORECASE)
 
 
 async def list_spaces(site: Site, request: Request) -> Response:
     """GET spaces."""
     google_caller(site, request, "chat")
-    return _page(request, site.world()["spaces"].in_order(), "spaces", default=100)
+    return _page(
+        request, [_as_shown(site, record) for record in site.world()["spaces"].in_order()], "spaces", default=100
+    )
+
+
+def _as_shown(site: Site, space: Record) -> Record:
+    """Return a space with what its messages and members make of it: when the last message came, and how many people."""
+    messages, members = site.collection(chat_collection(space.key)), site.world()["memberships"]
+    last = None if messages is None else messages.current(messages.newest_key)
+    active = {} if last is None else {"lastActiveTime": last.data["createTime"]}
+    joined = len(members.index("by_space", _place_in_space).present(space.key))
+    shown = {**space.data, **active, "membershipCount": {"joinedDirectHumanUserCount": joined}}
+    return Record(space.key, shown, at=space.at, sequence=space.sequence)
 
 
 def _page(request: Request, records: list[Record], kind: str, *, default: int) -> Response:
@@ -49,35 +66,43 @@ def _space(site: Site, request: Request) -> Collection:
     return collection
 
 
-def _place(record: Record) -> tuple[str, str]:
-    return record.data["createTime"], record.key
+def _place_in_time(record: Record) -> list[tuple[str, str]]:
+    return [("", record.data["createTime"])]
 
 
-def _wanted(request: Request, collection: Collection) -> list[Record]:
-    query = request.query_params
-    records: list[Record]
-    if query.get("showDeleted") == "true":
-        records = collection.view(
-            "with_deleted", lambda: sorted([*collection.records.values(), *collection.tombstones.values()], key=_place)
-        )
-    else:
-        records = collection.view("by_time", lambda: sorted(collection.records.values(), key=_place))
-    for clause in filter(None, re.split(r"\s+AND\s+", query.get("filter", ""), flags=re.IGNORECASE)):
-        found = _CLAUSE.match(clause)
-        if found is None:
+def _place_in_space(record: Record) -> list[tuple[str, str]]:
+    return [(record.key.partition("/members/")[0], "")]
+
+
+@dataclass
+class _Filter:
+    """What a query keeps: create times strictly between two bounds, and one thread or all."""
+
+    after: str = ""
+    before: str = ""
+    thread: str = ""
+
+    def keeps(self, record: Record) -> bool:
+        """Return whether a record is among what is asked for."""
+        created, thread = record.data["createTime"], record.data["thread"]["name"]
+        return created > self.after and (not self.before or created < self.before) and self.thread in ("", thread)
+
+
+def _read_filter(text: str) -> _Filter:
+    found = _Filter()
+    for clause in filter(None, re.split(r"\s+AND\s+", text, flags=re.IGNORECASE)):
+        match = _CLAUSE.match(clause)
+        if match is None:
             raise google_error(400, f"Invalid filter: {clause}", "badRequest")
-        _, comparison, thread, value = found.groups()
+        _, comparison, thread, value = match.groups()
         if thread:
-            records = [record for record in records if record.data["thread"]["name"] == value]
-            continue
-        bound = _six_decimals(value)
-        newer = comparison == ">"
-        records = [
-            record
-            for record in records
-            if (record.data["createTime"] > bound) == newer and record.data["createTime"] != bound
-        ]
-    return records
+            found.thread = value
+        elif comparison == ">":
+            found.after = max(found.after, _six_decimals(value))
+        else:
+            bound = _six_decimals(value)
+            found.before = min(found.before or bound, bound)
+    return found
 
 
 def _six_decimals(value: str) -> str:
@@ -90,28 +115,29 @@ def _six_decimals(value: str) -> str:
 
 async def list_messages(site: Site, request: Request) -> Response:
     """GET spaces/{space}/messages."""
-    collection = _space(site, request)
-    records = _wanted(request, collection)
-    order = request.query_params.get("orderBy", "createTime ASC").replace("create_time", "createTime")
+    collection, query = _space(site, request), request.query_params
+    wanted, shows_deleted = _read_filter(query.get("filter", "")), query.get("showDeleted") == "true"
+    order = query.get("orderBy", "createTime ASC").replace("create_time", "createTime")
     if order.upper() not in ("CREATETIME ASC", "CREATETIME DESC", "ASC", "DESC", "CREATETIME"):
         raise google_error(400, f"Invalid order_by: {order}", "badRequest")
     is_descending = order.upper().endswith("DESC")
-    if is_descending:
-        records = records[::-1]
-    token = request.query_params.get("pageToken")
+    beyond: tuple[str, str] | None = (wanted.after, _LAST_KEY) if wanted.after and not is_descending else None
+    token = query.get("pageToken")
     if token:
         values = decode_token(token, "messages", str, str)
         if values is None:
             raise google_error(400, "Invalid page token", "badRequest")
-        last = (values[0], values[1])
-        records = [record for record in records if _place(record) != last and (_place(record) < last) == is_descending]
+        beyond = (values[0], values[1])
+    found = collection.index("by_time", _place_in_time).walk("", after=beyond, is_descending=is_descending)
     limit = page_size(request, "pageSize", default=25, cap=1000)
+    kept = (record for record in found if wanted.keeps(record) and (shows_deleted or not record.is_dropped))
+    records = list(islice(kept, limit + 1))
     page = records[:limit]
     if not page:
         return json_reply({})
     head: dict[str, Any] = {}
     if len(records) > limit:
-        head["nextPageToken"] = encode_token("messages", *_place(page[-1]))
+        head["nextPageToken"] = encode_token("messages", page[-1].data["createTime"], page[-1].key)
     return text_reply(object_text(head, messages=join_objects(record.text("full") for record in page)))
 
 
@@ -128,22 +154,14 @@ async def get_message(site: Site, request: Request) -> Response:
 async def get_space(site: Site, request: Request) -> Response:
     """GET spaces/{space}."""
     _space(site, request)
-    return json_reply(site.world()["spaces"].records[f"spaces/{request.path_params['space']}"].data)
-
-
-def _by_space(records: list[Record]) -> dict[str, list[Record]]:
-    index: dict[str, list[Record]] = {}
-    for record in records:
-        index.setdefault(record.key.partition("/members/")[0], []).append(record)
-    return index
+    return json_reply(_as_shown(site, site.world()["spaces"].records[f"spaces/{request.path_params['space']}"]).data)
 
 
 async def list_members(site: Site, request: Request) -> Response:
     """GET spaces/{space}/members."""
     _space(site, request)
-    memberships = site.world()["memberships"]
-    by_space = memberships.view("by_space", lambda: _by_space(memberships.in_order()))
-    records = by_space.get(f"spaces/{request.path_params['space']}", [])
+    space = f"spaces/{request.path_params['space']}"
+    records = site.world()["memberships"].index("by_space", _place_in_space).present(space)
     return _page(request, records, "memberships", default=100)
 
 

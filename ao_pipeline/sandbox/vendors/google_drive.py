@@ -104,8 +104,7 @@ async def list_changes(site: Site, request: Request) -> Response:
     collection, token = site.world()[FILES], request.query_params.get("pageToken", "")
     if not token.isdigit() or not site.expired_before.get("drive", 0) <= int(token) <= collection.sequence:
         raise _invalid_token()
-    everything = [*collection.records.values(), *collection.tombstones.values()]
-    changed = sorted((item for item in everything if item.sequence > int(token)), key=lambda item: item.sequence)
+    changed = sorted(collection.changed_after(int(token)), key=lambda item: item.sequence)
     limit = page_size(request, "pageSize", default=_DEFAULT_PAGE, cap=_LARGEST_PAGE)
     page = changed[:limit]
     body: Json = {"kind": "drive#changeList", "changes": [_change(record) for record in page]}

@@ -71,8 +71,7 @@ async def list_connections(site: Site, request: Request) -> Response:
     upto, listed_at, last = collection.sequence, site.clock.micros(), ""
     if query.get("syncToken"):
         start, listed_at = _start(site, request, query["syncToken"], collection.sequence)
-        everything = [*records, *collection.tombstones.values()]
-        records = [record for record in everything if record.sequence > start]
+        records = collection.changed_after(start)
     if query.get("pageToken"):
         values = decode_token(query["pageToken"], "people-page", int, int, str)
         if values is None:

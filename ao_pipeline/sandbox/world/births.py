@@ -32,6 +32,7 @@ class Births:
     spacing: int
     next_number: int
     life: Life
+    horizon_days: int = 0
 
     def until(self, limit: int) -> Iterator[Change]:
         """Yield the changes of every object whose day share begins before `limit`, and remember how far that was."""
@@ -51,7 +52,9 @@ def schedule_births(
     """
     spacing = max(1, horizon_days * DAY_MICROS // count)
     first = (anchor - horizon_days * DAY_MICROS - HISTORY_EPOCH) // spacing
-    return Births(kind=kind, seed=seed, spacing=spacing, next_number=first - first % family, life=life)
+    return Births(
+        kind=kind, seed=seed, spacing=spacing, next_number=first - first % family, life=life, horizon_days=horizon_days
+    )
 
 
 def birth_instant(seed: int, kind: str, number: int, *, spacing: int) -> int:

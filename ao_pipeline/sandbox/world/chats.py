@@ -34,7 +34,7 @@ def chat_collection(space: str) -> str:
 
 def chat_time(micros: int) -> str:
     """Return an instant with six decimals, as Google Chat writes it."""
-    return from_micros(micros).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return from_micros(micros).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def message_life(agency: Agency, number: int, birth: int) -> list[Change]:

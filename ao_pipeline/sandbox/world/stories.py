@@ -26,7 +26,6 @@ def comment_gid(task: str, number: int) -> str:
 
 def stories_of(task: Json, comments: Collection) -> list[Record]:
     """Return the stories of one task by key: its creation, which has no author, its completion, and its comments."""
-    by_task: dict[str, list[Record]] = comments.view("by_task", lambda: _index(comments))
     base = f"14{task['gid'][2:]}"
     told = [_story(f"{base}1", task["created_at"], "added", "added this task", None)]
     if task["completed"]:
@@ -35,7 +34,7 @@ def stories_of(task: Json, comments: Collection) -> list[Record]:
         )
     target = {"target": {"gid": task["gid"], "resource_type": "task"}}
     records = [Record(story["gid"], {**story, **target}, at=0, sequence=0) for story in told]
-    return records + by_task.get(task["gid"], [])
+    return records + comments.index("by_task", _place_at_task).present(task["gid"])
 
 
 def _story(gid: str, at: str, subtype: str, text: str, author: Json | None) -> Json:
@@ -50,8 +49,5 @@ def _story(gid: str, at: str, subtype: str, text: str, author: Json | None) -> J
     }
 
 
-def _index(comments: Collection) -> dict[str, list[Record]]:
-    index: dict[str, list[Record]] = {}
-    for record in comments.in_order():
-        index.setdefault(record.data["target"]["gid"], []).append(record)
-    return index
+def _place_at_task(comment: Record) -> list[tuple[str, str]]:
+    return [(comment.data["target"]["gid"], "")]

@@ -6,7 +6,11 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from ao_pipeline.clock import from_micros, to_iso
@@ -14,12 +18,28 @@ from ao_pipeline.sandbox.world import chats, ledger, mails, meetings, projects, 
 from ao_pipeline.sandbox.world.agency import Agency
 from ao_pipeline.sandbox.world.births import Births, schedule_births
 from ao_pipeline.sandbox.world.draw import Draw
-from ao_pipeline.sandbox.world.records import Action, Change, Collection, Json
+from ao_pipeline.sandbox.world.records import Action, Change, Collection, Json, Record
 from ao_pipeline.sandbox.world.size import DAY_MICROS
 from ao_pipeline.sandbox.world.stories import COMMENTS
 
 _CHUNK: Final = DAY_MICROS
-"""Births are planned a day ahead, so that the heap stays small."""
+"""Births are planned a day ahead, so that few changes wait."""
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Keep the garbage collector from looking through millions of objects again and again: none of them is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _instant(change: Change) -> int:
+    return change.at
 
 
 def day_start(micros: int) -> int:
@@ -46,17 +66,12 @@ class World:
         self.changes_applied = 0
         self.collections = {collection.name: collection for collection in _collections(agency)}
         self._kinds = _kinds(agency, anchor)
-        self._planned_until = anchor + _CHUNK
-        due: list[Change] = _fixed(agency, anchor)
-        for kind in self._kinds:
-            due += kind.until(self._planned_until)
-        due.sort()
-        cut = next((place for place, change in enumerate(due) if change.at > anchor), len(due))
-        for change in due[:cut]:
-            self._apply(change)
-        # A sorted list is a heap already.
-        self._heap = due[cut:]
-        self.advance(now)
+        # Day by day from the oldest horizon on: the whole history at once would need twice the memory.
+        self._planned_until = anchor - max(kind.horizon_days for kind in self._kinds) * DAY_MICROS
+        self._today: list[Change] = []
+        self._later = sorted(_fixed(agency, anchor))  # A sorted list is a heap already.
+        with _collector_at_rest():
+            self.advance(now)
 
     def __getitem__(self, name: str) -> Collection:
         return self.collections[name]
@@ -67,9 +82,7 @@ class World:
         while self._planned_until <= now:
             self._drain(self._planned_until)
             self._planned_until += _CHUNK
-            for kind in self._kinds:
-                for change in kind.until(self._planned_until):
-                    heapq.heappush(self._heap, change)
+            self._plan()
         self._drain(now)
         self.now = max(self.now, now)
         return self.changes_applied - before
@@ -78,9 +91,23 @@ class World:
         """Make an explicit change now; return false where the object does not allow it."""
         return self._apply(Change(self.now, collection, key, 0, action, fields))
 
+    def _plan(self) -> None:
+        """Put the day's changes in order: those of objects that are born today, and those that earlier ones have left."""
+        for kind in self._kinds:
+            for change in kind.until(self._planned_until):
+                if change.at <= self._planned_until:
+                    self._today.append(change)
+                else:
+                    heapq.heappush(self._later, change)
+        while self._later and self._later[0].at <= self._planned_until:
+            self._today.append(heapq.heappop(self._later))
+        self._today.sort()
+
     def _drain(self, limit: int) -> None:
-        while self._heap and self._heap[0].at <= limit:
-            self._apply(heapq.heappop(self._heap))
+        cut = bisect_right(self._today, limit, key=_instant)
+        for change in self._today[:cut]:
+            self._apply(change)
+        del self._today[:cut]
 
     def _apply(self, change: Change) -> bool:
         collection = self.collections[change.collection]
@@ -91,7 +118,7 @@ class World:
         return done
 
     def _rename_in_tasks(self, gid: str, name: str) -> None:
-        for record in self.collections["tasks"].records.values():
+        for record in self.collections["tasks"].index("by_membership", _memberships_of).present(gid):
             for membership in record.data["memberships"]:
                 if membership["project"]["gid"] == gid:
                     membership["project"]["name"] = name
@@ -100,6 +127,10 @@ class World:
     def counts(self) -> dict[str, int]:
         """Return the number of present objects of each collection."""
         return {name: len(collection.records) for name, collection in sorted(self.collections.items())}
+
+
+def _memberships_of(task: Record) -> list[tuple[str, str]]:
+    return [(membership["project"]["gid"], "") for membership in task.data.get("memberships", ())]
 
 
 def _collections(agency: Agency) -> list[Collection]:
