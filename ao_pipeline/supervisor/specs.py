@@ -14,6 +14,10 @@ from ao_pipeline.supervisor.probes import Probe, daemon_probe, grpc_probe, http_
 LOCATION_NAME: Final = "ao_pipeline"
 """Name of the code location, the same as in `workspace.yaml`: schedules and sensors keep their state under it."""
 
+CODE_SERVER_THREADS: Final = 16
+"""Requests that the code server works on at once. Python's default is six on two cores, fewer than there are sensors: while they and a run's
+start kept all of them busy, the health check waited, and a healthy code server looked hung."""
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -108,7 +112,7 @@ def engine_specs(settings: Settings, workspace: Path) -> tuple[ProcessSpec, ...]
         command=(
             *(python, "-m", "dagster", "api", "grpc", "-m", "ao_pipeline.definitions", "--host", "127.0.0.1"),
             *("--port", str(settings.code_server_port), "--location-name", LOCATION_NAME),
-            *("--use-python-environment-entry-point", *dagster_log),
+            *("--use-python-environment-entry-point", "--max-workers", str(CODE_SERVER_THREADS), *dagster_log),
         ),
         probe=grpc_probe(settings.code_server_port),
         url=f"grpc://127.0.0.1:{settings.code_server_port}",

@@ -70,15 +70,15 @@ class Engine:
     def __init__(self, settings: Settings, log: Path) -> None:
         self.settings = settings
         self._log = log
-        self._stream = log.open("ab")
         self._seen_bytes = 0
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it."""
-        self.process = subprocess.Popen(
-            [*AO, "up"], cwd=PROJECT_DIR, stdout=self._stream, stderr=self._stream, env=dict(os.environ)
-        )
+        with self._log.open("ab") as stream:
+            self.process = subprocess.Popen(
+                [*AO, "up"], cwd=PROJECT_DIR, stdout=stream, stderr=stream, env=dict(os.environ)
+            )
 
     def stop(self) -> int:
         """End it as Ctrl-C does; return its exit code."""
@@ -89,7 +89,6 @@ class Engine:
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait(timeout=60)
-        self._stream.close()
         return code
 
     def processes(self) -> dict[str, psutil.Process]:

@@ -17,6 +17,7 @@ from ao_pipeline.clock import to_micros
 from ao_pipeline.exporter.metrics import Scrape, render
 from ao_pipeline.observability.health import assess
 from ao_pipeline.observability.view import AssetHead, BundleTotals, DagsterFigures, OpenCycle, OperationsView
+from ao_pipeline.supervisor.specs import CODE_SERVER_THREADS
 from ao_pipeline_tests.exporter.exporter_stage import FIRST, NOW
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -129,6 +130,13 @@ def test_the_hang_check_restarts_after_three_failures(tmp_path: Path, verdicts: 
 
     calls = tmp_path / "calls"
     assert (calls.read_text() if calls.exists() else "") == "restart ao-daemon.service\n" * restarted
+
+
+def test_the_code_server_has_as_many_threads_under_systemd() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.read(SYSTEMD / "ao-code-server.service")
+
+    assert unit["Service"]["ExecStart"].endswith(f"--max-workers {CODE_SERVER_THREADS}")
 
 
 def test_the_hang_check_asks_the_probes_that_there_are() -> None:
