@@ -100,9 +100,7 @@ class Settings(BaseSettings):
         description="File with a rotating refresh token, which is rewritten; unset means client credentials",
     )
     xero_tenant_id: str = Field(default="00000000-0000-4000-8000-000000000001", description="Organisation to read")
-    xero_daily_calls: int = Field(
-        default=5_000, ge=100, le=1_000_000, description="Calls a day that Xero's plan allows"
-    )
+    xero_daily_calls: int = Field(default=5_000, ge=100, le=1_000_000, description="Calls a day of Xero's plan")
     webhook_url: SecretStr = Field(
         default=SecretStr(""), description="Google Chat webhook of alerts; empty means the sandbox's"
     )
@@ -124,13 +122,8 @@ class Settings(BaseSettings):
     )
 
     step_memory_mib: int = Field(default=1024, ge=0, description="Memory that one step may add, MiB; 0 for no limit")
-
     sweep_hours: int = Field(
-        default=6,
-        ge=1,
-        le=24,
-        description="How long a change may stay unseen that an upstream shows only where it happened: every Asana project,"
-        " every silent chat space and its members are asked once in as many hours. More asks less",
+        default=6, ge=1, le=24, description="Hours in which whatever tells no changes is asked once"
     )
 
     @field_validator("files_dir", mode="before")
