@@ -39,7 +39,7 @@ FULL = OperationsView(
 
 
 def rendered() -> str:
-    dagster = DagsterFigures({"SENSOR": NOW}, {"queued": 1}, NOW - timedelta(minutes=1), NOW, 1)
+    dagster = DagsterFigures({"SENSOR": NOW}, {"queued": 1}, NOW - timedelta(minutes=1), NOW, 1, {"catch_up": False})
     health = assess(FULL, now=NOW, started_at=NOW, cadence_minutes={}, dagster=dagster)
     return render(Scrape(health, NOW, 0.01, FULL, dagster, 0)).decode()
 
