@@ -14,7 +14,15 @@ from ao_pipeline.adapters.step_watch import WATCHDOG
 from ao_pipeline.adapters.stuck_steps import is_stuck, mark_stuck
 from ao_pipeline.collect.tables import RAW_TABLES
 from ao_pipeline.errors import StepLimitError, StepStalledError, StepTimeoutError
-from ao_pipeline.resilience.limits import COLLECTOR_GRACE_SECONDS, Allowance, RunBudget, memory_mib, source_of, stage_of
+from ao_pipeline.resilience.limits import (
+    COLLECTOR_GRACE_SECONDS,
+    Allowance,
+    RunBudget,
+    Stage,
+    memory_mib,
+    source_of,
+    stage_of,
+)
 from ao_pipeline.settings import Settings
 
 MAX_RUNS: Final = 8
@@ -103,11 +111,15 @@ def _budget_of(run: dg.DagsterRun, settings: Settings) -> RunBudget:
     if budget is None:
         while len(_budgets) >= MAX_RUNS:
             del _budgets[next(iter(_budgets))]
-        budget = _budgets[run.run_id] = RunBudget(_sources_of(run), settings.source_budget_seconds)
+        budget = _budgets[run.run_id] = RunBudget(_assets_of(run), settings.source_budget_seconds)
     return budget
 
 
-def _sources_of(run: dg.DagsterRun) -> Iterable[str]:
-    chosen = run.asset_selection
-    assets = [spec.asset for spec in RAW_TABLES] if chosen is None else ["/".join(key.path) for key in chosen]
-    return {source_of(asset) for asset in assets} - {""}
+def _assets_of(run: dg.DagsterRun) -> Iterable[str]:
+    # Nothing chosen means everything; a run within this process does not say what was chosen for it.
+    return ["/".join(key.path) for key in run.asset_selection or ()] or [spec.asset for spec in RAW_TABLES]
+
+
+def collecting_seconds(run_id: str) -> float:
+    """Return what the collectors of a run took together, as far as this process executed them."""
+    return _budgets[run_id].spent(Stage.COLLECT) if run_id in _budgets else 0.0

@@ -3,12 +3,13 @@
 A run may take `max_runtime_seconds` (600, `dagster.yaml`); then Dagster ends it, and with it what was still to be published.
 So the stages have shares that sum up to less, and no upstream can use up those of the others:
 1. All steps of a run together stay below `longest_run_seconds` (`test_a_cycle_in_which_every_source_hangs_ends_in_time`).
-2. A source that was not asked yet keeps `RESERVE_SECONDS`, whatever those before it did
+2. The collectors of a source share `RESERVE_SECONDS` at least, whatever other sources did before
    (`test_hanging_sources_leave_the_others_their_time`).
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,9 +26,9 @@ class Stage(StrEnum):
 
 
 STAGE_OF_LAYER: Final[Mapping[str, Stage]] = MappingProxyType(
-    {"ref": Stage.COLLECT, "raw": Stage.COLLECT, "norm": Stage.DERIVE, "truth": Stage.DERIVE}
+    {"raw": Stage.COLLECT, "ref": Stage.DERIVE, "norm": Stage.DERIVE, "truth": Stage.DERIVE}
 )
-"""By the first part of an asset's key; everything else publishes."""
+"""By the first part of an asset's key; everything else publishes. Reference files are local: no upstream may take their time."""
 
 STAGE_SECONDS: Final[Mapping[Stage, float]] = MappingProxyType(
     {Stage.COLLECT: 300.0, Stage.DERIVE: 120.0, Stage.PUBLISH: 60.0}
@@ -36,7 +37,8 @@ STAGE_SECONDS: Final[Mapping[Stage, float]] = MappingProxyType(
 takes minutes, and goes on in the next cycle where this one had to stop."""
 
 RESERVE_SECONDS: Final = 25.0
-"""Kept for each source that was not asked yet: two read time-outs and a little. Eight sources leave the first one 125 s."""
+"""Kept for the collectors of each source until all of them had their turn: two read time-outs and a little. With eight sources
+that leaves the first one 125 s, and what nobody needed goes to whoever comes later."""
 
 SHORTEST_SECONDS: Final = 5.0
 """A step that would get less is left out at once: it would only fail later."""
@@ -101,27 +103,33 @@ class RunBudget:
     """The time that the steps of one run share.
 
     Args:
-        sources: Upstreams that the run is going to ask.
+        assets: What the run is going to compute.
         collector_seconds: What one collector may take at most.
     """
 
-    sources: Iterable[str]
+    assets: Iterable[str]
     collector_seconds: float
-    _spent: dict[Stage, float] = field(default_factory=lambda: dict.fromkeys(Stage, 0.0))
-    _waiting: set[str] = field(init=False)
+    _spent: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _waiting: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def __post_init__(self) -> None:
-        self._waiting = set(self.sources)
+        for asset in self.assets:
+            if source := source_of(asset):
+                self._waiting[source].add(asset)
+
+    def spent(self, stage: Stage) -> float:
+        """Return what the steps of a stage took so far."""
+        return self._spent[stage]
 
     def allow(self, asset: str) -> float:
         """Return the seconds that a step may take from now on; 0 when there are none left."""
         stage, source = stage_of(asset), source_of(asset)
         left = STAGE_SECONDS[stage] - self._spent[stage]
-        if stage is Stage.COLLECT:
-            is_first = source in self._waiting
-            self._waiting.discard(source)
-            left -= RESERVE_SECONDS * len(self._waiting)
-            left = max(left, RESERVE_SECONDS) if is_first else left
+        if source:
+            is_first_turn = asset in self._waiting[source]
+            self._waiting[source].discard(asset)
+            left -= sum(self._reserved(other) for other in self._waiting if other != source and self._waiting[other])
+            left = max(left, self._reserved(source)) if is_first_turn else left
         own = self.collector_seconds + COLLECTOR_GRACE_SECONDS if source else STAGE_SECONDS[stage]
         seconds = min(TIMEOUT_SECONDS.get(asset, own), left)
         return seconds if seconds >= SHORTEST_SECONDS else 0.0
@@ -129,6 +137,10 @@ class RunBudget:
     def spend(self, asset: str, seconds: float) -> None:
         """Count what a step took."""
         self._spent[stage_of(asset)] += seconds
+        self._spent[source_of(asset)] += seconds
+
+    def _reserved(self, source: str) -> float:
+        return max(0.0, RESERVE_SECONDS - self._spent[source])
 
 
 def memory_mib(asset: str, *, default_mib: int) -> int:

@@ -28,7 +28,7 @@ BUDGET_SECONDS = Settings.model_fields["source_budget_seconds"].default
 
 def everything_hangs(order: list[str], *, collector_seconds: float = BUDGET_SECONDS, retried: bool = True) -> float:
     """Return the time of a run in which each step takes all that it may, collectors twice."""
-    budget = RunBudget(SOURCES, collector_seconds)
+    budget = RunBudget(RAW, collector_seconds)
     total = 0.0
     for asset in order + ([a for a in order if source_of(a)] if retried else []):
         seconds = budget.allow(asset)
@@ -58,23 +58,33 @@ def test_a_cycle_in_which_every_source_hangs_ends_in_time(seed: int, collector_s
 
 @pytest.mark.parametrize("seed", range(20))
 def test_hanging_sources_leave_the_others_their_time(seed: int) -> None:
+    """One source works, its collectors come in any order among those that hang: each of them has its turn."""
+    random = Random(seed)
     order = RAW.copy()
-    Random(seed).shuffle(order)
-    budget = RunBudget(SOURCES, BUDGET_SECONDS)
-    seen: set[str] = set()
+    random.shuffle(order)
+    healthy = random.choice(sorted(SOURCES))
+    budget = RunBudget(RAW, BUDGET_SECONDS)
 
     for asset in order:
         seconds = budget.allow(asset)
-        if source_of(asset) not in seen:
-            assert seconds >= RESERVE_SECONDS, (seed, asset)
-        seen.add(source_of(asset))
+        if source_of(asset) == healthy:
+            assert seconds >= RESERVE_SECONDS - 5, (seed, asset)
+            seconds = 1.0
         budget.spend(asset, seconds)
 
-    assert seen == SOURCES
+
+def test_what_quick_sources_did_not_need_goes_to_whoever_comes_later() -> None:
+    budget = RunBudget(RAW, BUDGET_SECONDS)
+    last = "raw/xero_payments"
+    for asset in RAW:
+        if asset != last:
+            budget.spend(asset, min(budget.allow(asset), 2.0))
+
+    assert budget.allow(last) >= BUDGET_SECONDS
 
 
 def test_a_healthy_run_gives_every_collector_its_whole_budget() -> None:
-    budget = RunBudget(SOURCES, BUDGET_SECONDS)
+    budget = RunBudget(RAW, BUDGET_SECONDS)
 
     for asset in RAW:
         assert budget.allow(asset) >= BUDGET_SECONDS
@@ -82,7 +92,7 @@ def test_a_healthy_run_gives_every_collector_its_whole_budget() -> None:
 
 
 def test_a_slow_stage_does_not_take_the_time_of_the_next_one() -> None:
-    budget = RunBudget(SOURCES, BUDGET_SECONDS)
+    budget = RunBudget(RAW, BUDGET_SECONDS)
     for asset in RAW:
         budget.spend(asset, budget.allow(asset))
 
@@ -93,7 +103,7 @@ def test_a_slow_stage_does_not_take_the_time_of_the_next_one() -> None:
 
 
 def test_the_cycles_report_has_its_turn_after_whatever_publishes_hangs() -> None:
-    budget = RunBudget(SOURCES, BUDGET_SECONDS)
+    budget = RunBudget(RAW, BUDGET_SECONDS)
     for asset in ("snapshot/agency", "notify/deliveries"):
         budget.spend(asset, budget.allow(asset))
 
