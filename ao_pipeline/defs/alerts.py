@@ -15,6 +15,7 @@ import dagster as dg
 from ao_pipeline import clock
 from ao_pipeline.adapters.channels.heartbeat import ping
 from ao_pipeline.adapters.channels.webhook import WebhookChannel
+from ao_pipeline.adapters.engine_identity import engine_identity
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.defs.origin import source_of_asset
 from ao_pipeline.defs.reading import read_everything
@@ -61,15 +62,19 @@ def alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     settings = current_settings()
     before = Heartbeat.parse(context.cursor)
     repository = context.repository_def
-    names = None
+    names, checks = None, frozenset[dg.AssetCheckKey]()
     if repository is not None:
+        checks = frozenset(repository.asset_graph.asset_check_keys)
         names = {item.name for item in repository.sensor_defs} | {item.name for item in repository.schedule_defs}
     with opened_store() as store:
+        if is_standby(store, settings):
+            return dg.SkipReason("standby: the engine that acts on this store tells people")
         reading = read_everything(
             store,
             context.instance,
             now=clock.utc_now(),
             names=names,
+            checks=checks,
             heartbeat_error=before.error if before.is_given_up else "",
         )
         conditions = current_conditions(reading, source_of=source_of_asset)
@@ -78,6 +83,14 @@ def alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     after = beat(before, reading, settings)
     context.update_cursor(json.dumps(asdict(after)))
     return dg.SkipReason(f"{len(incidents)} incidents are open, {sent} alerts were sent")
+
+
+def is_standby(store: StateStore, settings: Settings) -> bool:
+    """Tell whether another engine acts on this store. It only looks: telling people must not depend on getting a lease."""
+    lease = store.leases.current()
+    if lease is None or lease.holder == engine_identity(settings):
+        return False
+    return not store.leases.is_expired(lease)
 
 
 def send_alerts(store: StateStore, settings: Settings) -> int:

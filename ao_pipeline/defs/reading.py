@@ -39,6 +39,7 @@ class _Machinery:
     healers: dict[str, str] = field(default_factory=dict)
     switched_off: tuple[str, ...] = ()
     manual_runs: dict[str, str] = field(default_factory=dict)
+    failed_checks: dict[str, str] = field(default_factory=dict)
 
 
 def read_everything(
@@ -47,6 +48,7 @@ def read_everything(
     *,
     now: datetime,
     names: Collection[str] | None = None,
+    checks: Collection[dg.AssetCheckKey] = (),
     heartbeat_error: str = "",
 ) -> Reading:
     """Return what is to be judged.
@@ -56,13 +58,14 @@ def read_everything(
         instance: Dagster's instance; what cannot be read from it is itself something wrong, and stops nothing.
         now: The moment.
         names: Sensors and schedules that exist; None when unknown.
+        checks: Asset checks that exist.
         heartbeat_error: Why the dead-man's switch could not be reached.
 
     Raises:
         TransientError: The state store cannot be read.
     """
     signs = read_signs(store.database, now)
-    machinery = _read_machinery(instance, now=now, names=names)
+    machinery = _read_machinery(instance, now=now, names=names, checks=checks)
     state_cycles = {asset: head.state_cycle for asset, head in signs.heads.items()}
     due = Cycle.last_closed(now).shift(-STALE_CYCLES)
     return Reading(
@@ -80,6 +83,7 @@ def read_everything(
         undelivered=store.incidents.undelivered(),
         healers=machinery.healers,
         switched_off=machinery.switched_off,
+        failed_checks=machinery.failed_checks,
         manual_runs=machinery.manual_runs,
         heartbeat_error=heartbeat_error,
     )
@@ -93,16 +97,34 @@ def _newest_failures(store: StateStore, *, since: datetime) -> tuple[FailureSeen
     return tuple(newest.values())
 
 
-def _read_machinery(instance: dg.DagsterInstance, *, now: datetime, names: Collection[str] | None) -> _Machinery:
+def _read_machinery(
+    instance: dg.DagsterInstance,
+    *,
+    now: datetime,
+    names: Collection[str] | None,
+    checks: Collection[dg.AssetCheckKey],
+) -> _Machinery:
     try:
         errors = tick_errors(instance, now=now, names=names)
         return _Machinery(
             {name: _text(error) for name, error in errors.items() if error is not None},
             tuple(stopped_instigators(instance, names=names)),
             _read_manual_runs(instance, now=now),
+            _read_failed_checks(instance, checks),
         )
     except Exception as error:  # noqa: BLE001 - the boundary: whatever Dagster raises is told of, and hides nothing else.
         return _Machinery(healers={"Dagster's storage": f"it cannot be read ({type(error).__name__})"})
+
+
+def _read_failed_checks(instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey]) -> dict[str, str]:
+    """Return the asset of each check whose newest result is an error, by the check's name and asset; warnings are none."""
+    failed: dict[str, str] = {}
+    for key, record in instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks)).items():
+        evaluation = record.evaluation
+        if evaluation is not None and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
+            asset = "/".join(key.asset_key.path)
+            failed[f"{key.name} of {asset}"] = asset
+    return failed
 
 
 def _read_manual_runs(instance: dg.DagsterInstance, *, now: datetime) -> dict[str, str]:

@@ -32,6 +32,7 @@ class IncidentKind(StrEnum):
     ALERTS_UNDELIVERED = "alerts_undelivered"
     HEALER_FAILING = "healer_failing"
     SWITCHED_OFF = "switched_off"
+    CHECK_FAILED = "check_failed"
     MANUAL_RUN_FAILED = "manual_run_failed"
     HEARTBEAT_UNHEARD = "heartbeat_unheard"
 
@@ -94,6 +95,7 @@ class Reading:
         undelivered: Alerts that were given up or fail again and again; 0 once one arrives.
         healers: Error of each sensor or schedule whose last ticks all failed.
         switched_off: Sensors and schedules that somebody stopped.
+        failed_checks: Asset of each check whose newest result is an error, by check.
         manual_runs: Runs started by hand in the UI that failed lately, with what failed in them.
         heartbeat_error: Why the dead-man's switch could not be reached for the newest cycle; empty when it was.
     """
@@ -112,6 +114,7 @@ class Reading:
     undelivered: int = 0
     healers: Mapping[str, str] = field(default_factory=dict)
     switched_off: tuple[str, ...] = ()
+    failed_checks: Mapping[str, str] = field(default_factory=dict)
     manual_runs: Mapping[str, str] = field(default_factory=dict)
     heartbeat_error: str = ""
 
@@ -262,6 +265,10 @@ def _machinery(reading: Reading) -> Iterator[Condition]:
         yield Condition(IncidentKind.HEALER_FAILING, name, error)
     for name in sorted(reading.switched_off):
         yield Condition(IncidentKind.SWITCHED_OFF, name, "somebody stopped it; switch it on in the UI under Automation")
+    held = {hold.asset for hold in reading.holds}
+    for check, asset in sorted(reading.failed_checks.items()):
+        if asset not in held:  # The engine took it back, and says that.
+            yield Condition(IncidentKind.CHECK_FAILED, check, f"its newest result for {asset} is an error")
     for run, what in sorted(reading.manual_runs.items()):
         yield Condition(IncidentKind.MANUAL_RUN_FAILED, run, what)
     if reading.heartbeat_error:

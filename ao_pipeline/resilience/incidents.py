@@ -58,6 +58,8 @@ def _rules() -> Mapping[IncidentKind, KindRule]:
             kind.ALERTS_UNDELIVERED: KindRule("Alerts are not delivered", settle_minutes=0),
             kind.HEALER_FAILING: KindRule("A sensor or schedule fails at every tick", settle_minutes=5),
             kind.SWITCHED_OFF: KindRule("A sensor or schedule is switched off", tell_after_minutes=15),
+            # The checks run once an hour: one good result ends it.
+            kind.CHECK_FAILED: KindRule("A check fails", settle_minutes=0),
             kind.MANUAL_RUN_FAILED: KindRule("A run started by hand failed", is_told=False),
             kind.HEARTBEAT_UNHEARD: KindRule("The dead-man's switch cannot be reached"),
         }

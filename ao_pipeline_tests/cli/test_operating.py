@@ -18,7 +18,7 @@ from ao_pipeline.bundles.canonical import canonical_json, conform
 from ao_pipeline.bundles.changes import Change
 from ao_pipeline.cli import main
 from ao_pipeline.cli.session import Session
-from ao_pipeline.errors import TransientError
+from ao_pipeline.errors import AoError, StandbyError, TransientError, UnknownNameError
 from ao_pipeline.settings import Settings, variable_of
 from ao_pipeline.snapshot.tables import SNAPSHOT_AGENCY
 from ao_pipeline_tests.cli.history import FIRST, FOURTH, Ao, answer
@@ -66,6 +66,23 @@ class CheckOutcome:
 def outcome(status: str) -> CycleOutcome:
     asset = AssetOutcome("raw/bills", "ok", 3, 1, 0, 42, 12, "")
     return CycleOutcome(FIRST.key, status, "run-1", 1500, (asset,))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UnknownNameError("cycle 2026-11-22-09:00 was overtaken"), 2),
+        (StandbyError("standby: another engine acts on this store"), 1),
+        (TransientError("state store: locked"), 1),
+    ],
+)
+def test_a_cycle_that_is_refused_exits_with_its_reason(ao: Ao, error: AoError, code: int) -> None:
+    def refuse(_cycle: object) -> CycleOutcome:
+        raise error
+
+    result = ao("cycle", run_cycle=refuse)
+
+    assert (result.exit_code, result.stderr) == (code, f"ao: {error}\n")
 
 
 @pytest.mark.parametrize(("status", "code"), [("success", 0), ("degraded", 1), ("failed", 1)])

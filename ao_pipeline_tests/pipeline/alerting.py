@@ -17,6 +17,9 @@ from ao_pipeline.defs.alerts import alert
 from ao_pipeline.resilience.incidents import Alert, Incident
 from ao_pipeline_tests.pipeline.plant import Plant
 
+DEFINITIONS: dg.Definitions | None = None
+"""The code location that the sensor belongs to; only a test of checks needs it."""
+
 
 @dataclass
 class Watch:
@@ -31,7 +34,9 @@ class Watch:
     def at(self, instant: datetime) -> str:
         """Evaluate once; return what the sensor says of itself."""
         self.patch.setattr("ao_pipeline.clock.utc_now", lambda: instant)
-        context = dg.build_sensor_context(instance=self.ticks or self.plant.instance, cursor=self.cursor)
+        context = dg.build_sensor_context(
+            instance=self.ticks or self.plant.instance, cursor=self.cursor, definitions=DEFINITIONS
+        )
         answer = alert(context)
         assert isinstance(answer, dg.SkipReason)
         self.cursor = context.cursor

@@ -67,7 +67,7 @@ ASSETS: Final = [
 ]
 JOBS: Final = {"cycle", "checks"}
 SCHEDULES: Final = {"cycle_schedule": "*/15 * * * *", "checks_schedule": "50 * * * *"}
-SENSORS: Final = {"catch_up", "follow_up", "recover", "report_breakers", "report_lost_events"}
+SENSORS: Final = {"alert", "catch_up", "follow_up", "heal_stale", "recover", "report_breakers", "report_lost_events"}
 RESOURCES: Final = {"state"}
 IN_CYCLE_CHECKS: Final = {
     "norm/gates:no_blocking_gate_failed",

@@ -24,13 +24,14 @@ from ao_pipeline.clock import monotonic_seconds
 from ao_pipeline.collect.cadence import CADENCE
 from ao_pipeline.defs.alerts import alert
 from ao_pipeline.defs.jobs import cycle_schedule
+from ao_pipeline.defs.location import build_definitions
 from ao_pipeline.defs.ticks import tick_errors
 from ao_pipeline.exporter.metrics import Scrape, render
 from ao_pipeline.notify.tables import NOTIFY_DELIVERIES
 from ao_pipeline.observability.health import assess
 from ao_pipeline.observability.view import DagsterFigures
 from ao_pipeline_tests.pipeline.alerting import Watch
-from ao_pipeline_tests.pipeline.plant import FIRST, NOW, SECOND, THIRD, Plant
+from ao_pipeline_tests.pipeline.plant import FIRST, NOW, QUIET, SECOND, THIRD, Plant
 
 MINUTE = timedelta(minutes=1)
 
@@ -140,7 +141,7 @@ def test_a_catch_up_that_raises_loses_no_cycle_because_the_schedule_takes_the_ga
     assert (request.tags["ao/first_cycle"], request.partition_key) == (SECOND.key, last.key)
 
 
-def test_a_full_and_dead_outbox_fails_no_cycle_and_is_told(watch: Watch) -> None:
+def test_notification_fails_and_neither_a_full_nor_a_dead_outbox_fails_the_cycle(watch: Watch) -> None:
     rows = [delivery(number, "pending") for number in range(150)] + [delivery(999, "dead")]
     with watch.plant.store() as store:
         change = Change(conform(NOTIFY_DELIVERIES, rows), is_full=False)
@@ -212,6 +213,25 @@ def test_a_dagster_storage_that_cannot_be_read_hides_nothing_else(
     watch.at(SECOND.end + MINUTE)
 
     assert {"healer_failing", "access_refused", "cycle_degraded"} <= watch.kinds()
+
+
+def test_a_failing_check_is_told(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    with watch.plant.store() as store, store.database.write() as connection:
+        connection.exec_driver_sql("UPDATE ao_bundle SET reason = 'edited' WHERE asset = 'truth/capacity'")
+    definitions = build_definitions()
+    job = definitions.resolve_job_def("checks")
+    key = dg.AssetCheckKey(dg.AssetKey(["truth", "capacity"]), "bundle_chain_is_intact")
+    job.get_subset(asset_check_selection={key}, asset_selection=set()).execute_in_process(
+        instance=watch.plant.instance, run_config=QUIET, raise_on_error=False
+    )
+    monkeypatch.setattr("ao_pipeline_tests.pipeline.alerting.DEFINITIONS", definitions)
+    watch.ticks = None
+
+    watch.at(NOW + MINUTE)
+
+    assert [(i.kind.value, i.subject) for i in watch.open()] == [
+        ("check_failed", "bundle_chain_is_intact of truth/capacity")
+    ]
 
 
 def delivery(number: int, status: str) -> dict[str, object]:

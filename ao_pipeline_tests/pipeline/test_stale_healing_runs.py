@@ -79,7 +79,7 @@ def test_a_state_of_an_earlier_cycle_is_computed_again_though_it_was_written_jus
     assert healer.ask(8) == set()
 
 
-def test_a_violated_freshness_policy_is_heard(healer: Healer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_freshness_policy_requests_the_asset_again(healer: Healer, monkeypatch: pytest.MonkeyPatch) -> None:
     late = {dg.AssetKey(["norm", "tasks"]): SimpleNamespace(freshness_state=SimpleNamespace(value="FAIL"))}
     monkeypatch.setattr(type(healer.plant.instance), "get_freshness_state_records", lambda _self, _keys: late)
 
@@ -114,7 +114,7 @@ def test_a_held_asset_is_left_alone(healer: Healer) -> None:
     assert "on hold" in healer.reason
 
 
-def test_an_asset_behind_an_open_breaker_is_left_alone(healer: Healer) -> None:
+def test_a_stale_asset_is_not_requested_while_its_breaker_is_open(healer: Healer) -> None:
     make_stale(healer, ASSET)
     with healer.plant.store() as store:
         store.breakers.force(ASSET, Phase.OPEN, reason="x", actor="amal", until_us=None)

@@ -71,6 +71,14 @@ def test_all_well_is_nothing() -> None:
         ({"undelivered": 2}, [("alerts_undelivered", "alerts")]),
         ({"healers": {"catch_up": "boom"}}, [("healer_failing", "catch_up")]),
         ({"switched_off": ("cycle_schedule",)}, [("switched_off", "cycle_schedule")]),
+        ({"failed_checks": {"keys_are_unique of raw/x": "raw/x"}}, [("check_failed", "keys_are_unique of raw/x")]),
+        (
+            {
+                "failed_checks": {"row_count_has_not_collapsed of truth/x": "truth/x"},
+                "holds": (HoldSeen("truth/x", "check failed", "engine"),),
+            },
+            [("auto_reverted", "truth/x")],
+        ),
         ({"manual_runs": {"run 1": "x"}}, [("manual_run_failed", "run 1")]),
         ({"heartbeat_error": "503"}, [("heartbeat_unheard", "dead-man's switch")]),
         ({"stale": {"truth/capacity": "x"}}, [("stale", "truth/capacity")]),
