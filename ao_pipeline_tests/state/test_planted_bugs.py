@@ -129,6 +129,7 @@ def check_pruning(folder: Path) -> None:
     history.commit_full([row(EVERY_TYPE, "last", 1)], None)
     history.prune(0)
     history.revert(1)
+    history.recompute([row(EVERY_TYPE, "older", 1)], 5)
     history.finish()
 
 
@@ -319,6 +320,11 @@ def prune_by_number_alone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(prune_module, "_reach", reach)
 
 
+def forget_the_window(patch: pytest.MonkeyPatch) -> None:
+    """Let a cycle that was computed again after the pruning answer for those that were pruned."""
+    patch.setattr(prune_module.history, "undo_window_from", lambda *_: "")
+
+
 def prune_in_silence(patch: pytest.MonkeyPatch) -> None:
     """Leave out of the retention bundle what was taken away."""
     patch.setattr(prune_module, "PRUNED_THROUGH", "pruned")
@@ -364,6 +370,7 @@ PLANTED: list[tuple[Plant, set[str]]] = [
     (blame_the_bundle_itself, {"undo_is_exact"}),
     (prune_one_too_many, {"prune_is_exact"}),
     (prune_by_number_alone, {"prune_is_exact"}),
+    (forget_the_window, {"window", "prune_is_exact"}),
     (prune_in_silence, {"verify"}),
     (forget_the_counters, {"counters"}),
     (prune_the_checkpoint, {"row_index"}),

@@ -106,6 +106,17 @@ def test_pruning_never_gives_a_cycle_another_state(aged: StateStore) -> None:
     assert names(aged) == ["counter", "k2"]
 
 
+def test_a_cycle_computed_again_does_not_answer_for_its_pruned_neighbours(aged: StateStore) -> None:
+    aged.prune(ASSET, keep_from=FIRST.shift(3))
+    commit(aged, EVERY_TYPE, FIRST.shift(1), [row(EVERY_TYPE, "again", 1)], name="recompute")
+
+    with pytest.raises(UnknownNameError, match=f"the undo window starts at {FIRST.shift(3)}"):
+        aged.revert(intent(EVERY_TYPE, FIRST.shift(2), "two"))
+
+    assert aged.revert(intent(EVERY_TYPE, FIRST.shift(1), "one")).header.row_count_after == 1
+    assert names(aged) == ["again"]
+
+
 def test_pruning_again_changes_nothing(aged: StateStore) -> None:
     aged.prune(ASSET, keep_from=FIRST.shift(2))
 

@@ -184,7 +184,9 @@ class History(Oracle):
         if outcome.header is not None:
             if (outcome.plan.through_seq, outcome.plan.bundles) != (pruned, pruned - self.model.pruned):
                 raise MismatchError("prune_is_exact", f"{outcome.plan} instead of {pruned}")
-            self.model.pruned = pruned
+            self.model.window, self.model.pruned = self.model.window_without(pruned), pruned
+            if outcome.plan.window_from != self.model.window:
+                raise MismatchError("prune_is_exact", f"{outcome.plan} instead of {self.model.window}")
             self.model.remember(self.model.computed, BundleKind.RETENTION.value, outcome.header.intent)
             figures["bundles", self.spec.asset, BundleKind.RETENTION.value] += 1
         if {k: v for k, v in self.figures().items() if v} != {k: v for k, v in figures.items() if v}:

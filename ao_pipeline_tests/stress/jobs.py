@@ -104,6 +104,7 @@ class Job:
                 after.rows = _undone(model, self.target)
             case "prune":
                 after.pruned = model.prunable(FIRST.shift(self.target))
+                after.window = model.window_without(after.pruned)
                 kind, name = "retention", f"prune:{after.pruned}"
             case _:
                 cycle, kind = FIRST.shift(self.number), COMPUTED

@@ -52,6 +52,8 @@ class Model:
     cursor: dict[str, Any] | None = None
     past: list[Remembered] = field(default_factory=list)
     pruned: int = 0
+    window: Cycle | None = None
+    """Oldest cycle within reach since the last pruning; cycles before it have only what was computed for them again."""
 
     @property
     def kept(self) -> list[Remembered]:
@@ -75,15 +77,28 @@ class Model:
 
     def copy(self) -> Model:
         """Return a model that can go on by itself."""
-        return Model(self.spec, dict(self.rows), self.cursor, list(self.past), self.pruned)
+        return Model(self.spec, dict(self.rows), self.cursor, list(self.past), self.pruned, self.window)
 
-    def state_of(self, cycle: Cycle, *, kept: list[Remembered] | None = None) -> Remembered | None:
-        """Return the newest computation that covers the cycle, else the newest of the newest cycle before it."""
-        computed = [past for past in (self.kept if kept is None else kept) if past.kind == COMPUTED]
+    def state_of(self, cycle: Cycle, *, is_pruned: bool = True) -> Remembered | None:
+        """Return the newest computation that covers the cycle, else the newest of the newest cycle before it.
+
+        Args:
+            cycle: Whose state.
+            is_pruned: Whether what was pruned is gone; without, the answer of a store that keeps everything.
+        """
+        computed = [past for past in (self.kept if is_pruned else self.past) if past.kind == COMPUTED]
         covering = [past for past in computed if past.first <= cycle <= past.cycle]
+        if covering:
+            return max(covering, key=lambda past: past.seq)
+        if is_pruned and self.window is not None and cycle < self.window:
+            return None
         earlier = [past for past in computed if past.first <= cycle]
-        newest = max(covering, key=lambda past: past.seq, default=None)
-        return newest or max(earlier, key=lambda past: (past.cycle, past.seq), default=None)
+        return max(earlier, key=lambda past: (past.cycle, past.seq), default=None)
+
+    @property
+    def oldest(self) -> Cycle | None:
+        """Where the undo window starts."""
+        return self.window or min((past.first for past in self.kept if past.kind == COMPUTED), default=None)
 
     @property
     def computed(self) -> Cycle | None:
@@ -96,14 +111,21 @@ class Model:
         What is kept holds the state of `keep_from`, and every computation of a cycle that it still gives an answer for.
         """
         for pruned in range(len(self.past), self.pruned, -1):
-            kept = self.past[pruned:]
-            window = min((past.first for past in kept if past.kind == COMPUTED), default=None)
+            window = self.window_without(pruned)
             if window is None or window > keep_from:
                 continue
             gone = [past for past in self.past[:pruned] if past.kind == COMPUTED]
-            if all(past.cycle < window for past in gone):
+            if all(past.cycle < window for past in gone[self._gone_before() :]):
                 return pruned
         return self.pruned
+
+    def window_without(self, pruned: int) -> Cycle | None:
+        """Return where the undo window would start if this many bundles were gone; it never goes back."""
+        firsts = [past.first for past in self.past[pruned:] if past.kind == COMPUTED]
+        return max(min(firsts), self.window or min(firsts)) if firsts else None
+
+    def _gone_before(self) -> int:
+        return sum(past.kind == COMPUTED for past in self.past[: self.pruned])
 
     def before(self, past: Remembered) -> Rows:
         """Return the rows that a bundle found."""

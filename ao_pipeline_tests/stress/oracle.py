@@ -17,7 +17,7 @@ from ao_pipeline.bundles.header import BundleHeader
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.errors import UnknownNameError
-from ao_pipeline_tests.stress.model import COMPUTED, Model, Rows, Undoing, changed_keys, is_same
+from ao_pipeline_tests.stress.model import Model, Rows, Undoing, changed_keys, is_same
 from ao_pipeline_tests.stress.tables import comparable, key_of
 
 FIRST: Final = Cycle.from_key("2026-11-22-10:00")
@@ -65,7 +65,7 @@ class Oracle:
         try:
             self.store.plan_revert(self.spec, target)
         except UnknownNameError as error:
-            window = min((past.first for past in self.model.kept if past.kind == COMPUTED), default=None)
+            window = self.model.oldest
             if window is not None and f"the undo window starts at {window}" not in str(error):
                 raise MismatchError("window", f"{error}; it starts at {window}") from error
             return
@@ -82,7 +82,7 @@ class Oracle:
         """Each cycle has the state that it would have if nothing had ever been pruned, or is refused."""
         for number in range(-1, 1 + (self.cycle.start - FIRST.start) // (FIRST.shift(1).start - FIRST.start)):
             cycle = FIRST.shift(number)
-            wanted, always = self.model.state_of(cycle), self.model.state_of(cycle, kept=self.model.past)
+            wanted, always = self.model.state_of(cycle), self.model.state_of(cycle, is_pruned=False)
             if wanted is None:
                 self.expect_refusal(cycle)
                 continue

@@ -53,7 +53,7 @@ def _steps(history: History, draw: random.Random) -> list[Callable[[], None]]:
         partial,
         partial,
         history.commit_nothing,
-        lambda: history.recompute(random_rows(draw), draw.randrange(3)),
+        lambda: history.recompute(random_rows(draw), draw.randrange(4)),
         lambda: history.catch_up(random_rows(draw), draw.randrange(3)),
         lambda: history.retry(draw.randrange(20)),
         history.next_cycle,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -14,6 +16,9 @@ from ao_pipeline.bundles.header import BundleHeader, BundleKind, header_from
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.errors import IntegrityError, UnknownNameError
+
+UNDO_WINDOW_FROM: Final = "undo_window_from"
+"""What a retention bundle's stats name the oldest cycle that can still be returned to."""
 
 
 def read_head(connection: sa.Connection, asset: str) -> Head | None:
@@ -127,6 +132,16 @@ def changes_since(
         raise IntegrityError(f"{spec.asset}: bundle {expected} is missing from its chain; run `ao verify {spec.asset}`")
 
 
+def undo_window_from(connection: sa.Connection, asset: str) -> str:
+    """Return the oldest cycle that pruning has left within reach; empty when nothing was ever pruned."""
+    stats = connection.execute(
+        sa.select(BUNDLE.c.stats)
+        .where(BUNDLE.c.asset == asset, BUNDLE.c.kind == BundleKind.RETENTION.value)
+        .order_by(BUNDLE.c.seq.desc())
+    ).scalars()
+    return max((str(json.loads(value).get(UNDO_WINDOW_FROM, "")) for value in stats), default="")
+
+
 def bundle_for_cycle(connection: sa.Connection, asset: str, cycle: Cycle) -> BundleHeader:
     """Return the bundle whose state counts as the asset's state of `cycle`.
 
@@ -140,7 +155,14 @@ def bundle_for_cycle(connection: sa.Connection, asset: str, cycle: Cycle) -> Bun
     )
     covering = sa.select(BUNDLE).where(computed, BUNDLE.c.cycle >= cycle.key).order_by(BUNDLE.c.seq.desc()).limit(1)
     earlier = sa.select(BUNDLE).where(computed).order_by(BUNDLE.c.cycle.desc(), BUNDLE.c.seq.desc()).limit(1)
-    row = connection.execute(covering).first() or connection.execute(earlier).first()
+    row = connection.execute(covering).first()
+    if row is not None:
+        return header_from(dict(row._mapping))
+    window = undo_window_from(connection, asset)
+    if cycle.key < window:
+        # A cycle computed again after its neighbours were pruned would else answer for them.
+        raise UnknownNameError(f"{asset}: the undo window starts at {window}; {cycle} lies before it")
+    row = connection.execute(earlier).first()
     if row is not None:
         return header_from(dict(row._mapping))
     oldest = connection.execute(

@@ -2,7 +2,8 @@
 
 Invariants:
 1. What is kept is sealed into the chain, so a bundle that anybody else removed is missed (`test_bundles_that_nobody_pruned_are_missed`).
-2. A cycle has the state that it had before, or is refused; it never gets another one (`test_pruning_never_gives_a_cycle_another_state`).
+2. A cycle has the state that it had before, or is refused; it never gets another one (`test_pruning_never_gives_a_cycle_another_state`,
+   `test_a_cycle_computed_again_does_not_answer_for_its_pruned_neighbours`).
 3. The newest computed cycle, and everything since it was computed, stays (`test_the_newest_computed_cycle_is_never_pruned`).
 4. No counter falls (`test_no_counter_falls_when_bundles_go`).
 """
@@ -10,7 +11,6 @@ Invariants:
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Final
 
 import sqlalchemy as sa
 
@@ -31,9 +31,6 @@ from ao_pipeline.bundles.header import BundleHeader, BundleKind, layout_fingerpr
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.errors import UnknownNameError
-
-UNDO_WINDOW_FROM: Final = "undo_window_from"
-"""What a retention bundle's stats name the oldest cycle that can still be returned to."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +139,7 @@ def _reach(connection: sa.Connection, spec: TableSpec, keep_from: Cycle) -> tupl
     An old cycle that was computed again later is among the kept bundles, and then so must be every computation of the
     cycles after it: without them `bundle_for_cycle` would answer for those with the older cycle's state.
     """
+    pruned_window = history.undo_window_from(connection, spec.asset)
     computed = sa.and_(BUNDLE.c.asset == spec.asset, BUNDLE.c.kind == BundleKind.MATERIALIZE.value)
     try:
         keep = history.bundle_for_cycle(connection, spec.asset, keep_from).seq
@@ -154,6 +152,7 @@ def _reach(connection: sa.Connection, spec: TableSpec, keep_from: Cycle) -> tupl
         first_cycle = window.scalar_one_or_none()
         if first_cycle is None:
             raise UnknownNameError(f"{spec.asset} was never computed; there is no state that pruning could keep")
+        first_cycle = max(first_cycle, pruned_window)  # The window never goes back to what is gone.
         oldest = connection.execute(sa.select(sa.func.min(BUNDLE.c.seq)).where(computed, BUNDLE.c.cycle >= first_cycle))
         needed = min(keep, int(oldest.scalar_one()))
         if needed == keep:
@@ -166,7 +165,7 @@ def _header(writer: Writer, head: Head, plan: PrunePlan) -> BundleHeader:
         PRUNED_THROUGH: plan.through_seq,
         "pruned_bundles": plan.bundles,
         "pruned_payload_bytes": plan.payload_bytes,
-        UNDO_WINDOW_FROM: plan.window_from.key,
+        history.UNDO_WINDOW_FROM: plan.window_from.key,
     }
     spec = writer.intent.spec
     header = make_header(
