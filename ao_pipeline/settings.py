@@ -108,9 +108,7 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="Chat webhook of alerts to the operator; empty means the same as AO_WEBHOOK_URL",
     )
-    heartbeat_url: SecretStr = Field(
-        default=SecretStr(""), description="Dead-man's switch that hears of every good cycle; empty means none"
-    )
+    heartbeat_url: SecretStr = Field(default=SecretStr(""), description="Dead-man's switch of cycles; empty means none")
 
     connect_timeout_seconds: float = Field(default=3.0, gt=0, le=60, description="TCP and TLS set-up of one request")
     read_timeout_seconds: float = Field(

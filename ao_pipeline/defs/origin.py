@@ -11,6 +11,7 @@ import pyarrow as pa
 from ao_pipeline.adapters.files_source.intake import is_files_cursor
 from ao_pipeline.adapters.files_source.registry import collect_files, found_files
 from ao_pipeline.adapters.sources.registry import collect
+from ao_pipeline.adapters.sources.request import ReadTable
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.settings import Settings
@@ -31,7 +32,7 @@ def collect_from_origin(
     cursor: Mapping[str, Any] | None,
     stored_keys: Callable[[], pa.Table],
     now: datetime,
-    stored_table: Callable[[str], pa.Table],
+    stored_table: ReadTable,
     accepts_drop: bool = False,
 ) -> Collected:
     """Collect one asset from files when there are some for it, else from its upstream.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -53,8 +54,9 @@ class Engine:
         made = [dict(zip(spec.key_names, key, strict=True)) for key in self.rows.get(asset, {})]
         return pa.Table.from_pylist(made, schema=spec.key_schema)
 
-    def stored_table(self, asset: str) -> pa.Table:
-        return pa.Table.from_pylist(list(self.rows.get(asset, {}).values()), schema=SPECS[asset].arrow_schema)
+    def stored_table(self, asset: str, columns: Sequence[str]) -> pa.Table:
+        whole = pa.Table.from_pylist(list(self.rows.get(asset, {}).values()), schema=SPECS[asset].arrow_schema)
+        return whole.select([*SPECS[asset].key_names, *columns])
 
     def read(self, asset: str, *, settings: Settings | None = None, clock: FakeTime | None = None) -> Collected:
         """Collect without committing."""

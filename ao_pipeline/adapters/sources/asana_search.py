@@ -29,7 +29,7 @@ _UNAVAILABLE: Final = frozenset({400, 402, 404})
 """What a workspace without search, or a stand-in that does not know it, answers. Credentials are told by the listings."""
 
 _CROWD: Final = 20
-"""Tasks changed in one millisecond beyond which an answer may hide others of the same: the search cannot pass them."""
+"""Tasks changed in one millisecond from which on an answer may hide others of the same, which no later bound would show."""
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -50,14 +50,7 @@ def changed_tasks(
     path = f"/workspaces/{quote(workspace, safe='')}/tasks/search"
     seen: set[str] = set()
     for _ in range(MAX_ANSWERS):
-        params: Params = {
-            "sort_by": "modified_at",
-            "sort_ascending": "true",
-            # A millisecond earlier: whether the bound itself is in is not said.
-            "modified_at.after": to_iso(since - _MILLISECOND),
-            "opt_fields": fields,
-        }
-        records = _ask(client, path, params)
+        records = _ask(client, path, _after(since) | {"opt_fields": fields})
         fresh = [record for record in records if record["gid"] not in seen]
         seen.update(record["gid"] for record in fresh)
         if fresh:
@@ -66,10 +59,25 @@ def changed_tasks(
         # The page size is unknown, so only an answer without news is the last.
         if not fresh:
             if len(records) >= _CROWD and len(set(times)) == 1:
-                raise SearchUnusableError
+                _require_all(client, path, len(records))
             return
         since = max(since, *times)
     raise SearchUnusableError
+
+
+def _after(since: datetime) -> dict[str, str]:
+    # A millisecond earlier: whether the bound itself is in is not said.
+    return {"sort_by": "modified_at", "sort_ascending": "true", "modified_at.after": to_iso(since - _MILLISECOND)}
+
+
+def _require_all(client: SourceClient, path: str, count: int) -> None:
+    """Accept an answer of `count` tasks of one millisecond if the search can answer more than that at once.
+
+    Raises:
+        SearchUnusableError: It cannot, or the workspace is too small to tell: the answer may have been cut.
+    """
+    if len(_ask(client, path, {"sort_by": "modified_at", "opt_fields": contracts.KEY_FIELDS})) <= count:
+        raise SearchUnusableError
 
 
 def _ask(client: SourceClient, path: str, params: Params) -> list[dict[str, Any]]:

@@ -61,14 +61,14 @@ class _Plan:
 def collect_stories(request: CollectionRequest) -> Collected:
     """Collect `raw/asana_stories` of tasks that are new or changed, and delete those of tasks that are gone."""
     spec, drift = RAW_ASANA_STORIES, Drift()
-    tasks = request.stored_table(RAW_ASANA_TASKS.asset)
-    times = dict(zip(tasks.column("task_gid").to_pylist(), tasks.column("modified_at").to_pylist(), strict=True))
+    tasks = request.stored_table(RAW_ASANA_TASKS.asset, ("modified_at",))
     cursor = dict(request.cursor or {})
-    digest = _digest(times)
+    digest = _digest(tasks)
     if cursor.get("tasks") == digest:
         return Collected(spec.empty(), is_full=False, deleted=spec.key_schema.empty_table(), cursor=cursor)
-    stored = request.stored_table(spec.asset)
-    plan = _plan(cursor, times, set(stored.column("task_gid").to_pylist()))
+    times = dict(zip(tasks.column("task_gid").to_pylist(), tasks.column("modified_at").to_pylist(), strict=True))
+    stored = request.stored_table(spec.asset, ("task_gid",))
+    plan = _plan(cursor, times, set(stored.column("task_gid").unique().to_pylist()))
     batch = Batch(spec, contracts.STORY, parse_story, drift)
     with request.open("asana") as client:
         answers = _ask(client, plan.wanted[:MAX_TASKS])
@@ -103,15 +103,14 @@ def _plan(cursor: Cursor, times: dict[str, datetime | None], with_stories: set[s
     """Put what waits first, then what changed, then what was never read, the newest first."""
     seen = datetime.fromisoformat(str(cursor["seen"])) if cursor.get("seen") else None
     recent, known = cursor.get("recent", {}), with_stories | set(cursor.get("bare", ()))
-    newest = sorted(times, key=lambda gid: (_micros(times[gid]), gid), reverse=True)
-    changed = [
-        gid
-        for gid in newest
-        if (at := times[gid]) is not None and (seen is None or at > seen) and recent.get(gid) != to_iso(at)
-    ]
+
+    def newest(gids: Iterable[str]) -> list[str]:
+        return sorted(gids, key=lambda gid: (_micros(times[gid]), gid), reverse=True)
+
+    changed = (gid for gid, at in times.items() if at is not None and (seen is None or at > seen))
     wanted = [gid for gid in cursor.get("pending", ()) if gid in times]
-    wanted += [gid for gid in changed if gid in known]
-    wanted += [gid for gid in newest if gid not in known]
+    wanted += newest(gid for gid in changed if gid in known and recent.get(gid) != _text(times[gid]))
+    wanted += newest(gid for gid in times if gid not in known)
     return _Plan(list(dict.fromkeys(wanted)), known)
 
 
@@ -170,10 +169,17 @@ def _deleted(
     return deleted
 
 
-def _digest(times: dict[str, datetime | None]) -> str:
+def _digest(tasks: pa.Table) -> str:
     """Return a digest of which tasks there are and when each changed."""
-    lines = "".join(f"{gid} {_micros(times[gid])}\n" for gid in sorted(times))
-    return blake2b(lines.encode(), digest_size=16).hexdigest()
+    ordered = tasks.select(["task_gid", "modified_at"]).sort_by("task_gid")
+    times = ordered.column("modified_at").cast(pa.int64()).fill_null(0).to_numpy()
+    digest = blake2b("\n".join(ordered.column("task_gid").to_pylist()).encode(), digest_size=16)
+    digest.update(times.tobytes())
+    return digest.hexdigest()
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else to_iso(at)
 
 
 def _micros(at: datetime | None) -> int:

@@ -46,10 +46,10 @@ ALWAYS_ASKED: Final = 16
 EDITS_EVERY: Final = timedelta(hours=1)
 """How late at most an edit is noticed in a space of the edit window that sixteen others have newer messages than."""
 
-MAX_ROWS: Final = 200_000
-"""Messages after which a first listing asks no further space: some 100 MB in memory, whatever there is to collect."""
+MAX_ROWS: Final = 80_000
+"""Messages after which a first listing asks no further space: with their commit some 200 MB, whatever there is to read."""
 
-MAX_SPACE_ROWS: Final = 50_000
+MAX_SPACE_ROWS: Final = 20_000
 """Messages of one space in one collection. With four spaces under way, a collection holds at most their fourfold more."""
 
 
@@ -58,6 +58,26 @@ _AGAIN: Final = "again"
 
 
 _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
+
+
+class _Mark:
+    """One digest of the messages in a window, in whichever order they come; one that comes twice counts as its last."""
+
+    def __init__(self, window: datetime) -> None:
+        self._window = window
+        self._digests: dict[str, bytes] = {}
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Take a message in if it was created in the window, or does not say when."""
+        created_at = _created_at(record)
+        if created_at is None or created_at >= self._window:
+            text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+            self._digests[record["name"]] = blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
+
+    def text(self) -> str:
+        """Return the window's first day and the digest."""
+        digest = blake2b(b"".join(self._digests[name] for name in sorted(self._digests)), digest_size=16)
+        return f"{to_iso(self._window)} {digest.hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -212,23 +232,31 @@ def _read(client: SourceClient, known: _Known, space: str, *, window: datetime) 
     }
     drift = Drift()
     batch = Batch(RAW_CHAT_MESSAGES, contracts.CHAT, parse_message, drift)
-    recent: dict[str, bytes] = {}
-    count, resumes_at = 0, ""
+    mark = _Mark(window)
+    # The window of a known space is mostly as it was: it becomes rows only when it is not.
+    held: list[dict[str, Any]] = []
+    is_known = space in known.marks
+    resumes_at, count = "", 0
     try:
         for page in google_pages(client, contracts.CHAT_PAGE, path, params):
-            for record in page.records:
-                batch.add(record)
-                if _is_in(record, window):
-                    recent[record["name"]] = _digest(record)
             count += len(page.records)
-            # Known spaces are read to their end: what is new and recent in them is bounded by what people write.
-            if count >= MAX_SPACE_ROWS and space not in known.marks and page.body.get("nextPageToken"):
+            for record in page.records:
+                mark.add(record)
+                if is_known:
+                    held.append(record)
+                else:
+                    batch.add(record)
+            # Known spaces are read to their end: what is recent in them is bounded by what people write.
+            if not is_known and count >= MAX_SPACE_ROWS and page.body.get("nextPageToken"):
                 resumes_at = _latest(page.records)
                 if resumes_at:
                     break
     except AoError as error:
         raise name_culprit(error, space) from error
-    return _Reading(space, batch, drift, _mark(window, recent), resumes_at, had_messages=count > 0)
+    if known.marks.get(space) != mark.text():
+        for record in held:
+            batch.add(record)
+    return _Reading(space, batch, drift, mark.text(), resumes_at, had_messages=count > 0)
 
 
 def _latest(records: list[dict[str, Any]]) -> str:
@@ -244,21 +272,5 @@ def _created_at(record: Mapping[str, Any]) -> datetime | None:
         return None
 
 
-def _is_in(record: Mapping[str, Any], window: datetime) -> bool:
-    created_at = _created_at(record)
-    return created_at is None or created_at >= window
-
-
 def _strictly_before(instant: datetime) -> str:
     return (instant - timedelta(microseconds=1)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _digest(record: dict[str, Any]) -> bytes:
-    text = json.dumps(record, sort_keys=True, separators=(",", ":"))
-    return blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
-
-
-def _mark(window: datetime, recent: Mapping[str, bytes]) -> str:
-    """Return the window's first day and one digest of its messages, in whichever order they came."""
-    digest = blake2b(b"".join(recent[name] for name in sorted(recent)), digest_size=16)
-    return f"{to_iso(window)} {digest.hexdigest()}"

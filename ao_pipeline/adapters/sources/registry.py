@@ -24,7 +24,7 @@ from ao_pipeline.adapters.sources import (
     people,
     xero,
 )
-from ao_pipeline.adapters.sources.request import CollectionRequest, no_tables
+from ao_pipeline.adapters.sources.request import CollectionRequest, ReadTable, no_tables
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.errors import UnknownNameError
 from ao_pipeline.settings import Settings
@@ -63,7 +63,7 @@ def collect(
     cursor: Mapping[str, Any] | None,
     stored_keys: Callable[[], pa.Table],
     now: datetime,
-    stored_table: Callable[[str], pa.Table] = no_tables,
+    stored_table: ReadTable = no_tables,
     accepts_drop: bool = False,
     sleep: Callable[[float], None] = clock.sleep,
     monotonic: Callable[[], float] = clock.monotonic_seconds,
@@ -76,7 +76,7 @@ def collect(
         cursor: What the last committed collection left; None asks for a full listing.
         stored_keys: Reads the key columns of all stored rows; called only when needed.
         now: The cycle's end.
-        stored_table: Reads a whole stored table by its asset; called by collectors that follow another table.
+        stored_table: Reads columns of a stored table; called by collectors that follow another table.
         accepts_drop: Whether a person said that what is missing from a complete listing is really gone.
         sleep: Waits; a test passes its own.
         monotonic: Measures durations; a test passes its own.

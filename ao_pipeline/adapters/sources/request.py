@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -22,7 +22,11 @@ OVERLAP: Final = timedelta(minutes=10)
 """How far a watermark lies before its request. Vendors index changes late; five minutes are the least advised."""
 
 
-def no_tables(asset: str) -> pa.Table:
+ReadTable = Callable[[str, Sequence[str]], pa.Table]
+"""Reads a stored table by its asset: the key, and the columns that are named."""
+
+
+def no_tables(asset: str, _columns: Sequence[str]) -> pa.Table:
     """Refuse to read a table: the default of a collection that was given none.
 
     Raises:
@@ -40,7 +44,7 @@ class CollectionRequest:
         cursor: What the last committed collection of this asset left; None asks for a full listing.
         stored_keys: Reads the key columns of all stored rows; called only when absence has to be told from presence.
         now: The cycle's end.
-        stored_table: Reads a whole stored table by its asset, for a collector that follows another table.
+        stored_table: Reads columns of a stored table, for a collector that follows another table.
         accepts_drop: Whether a person said that what is missing from a complete listing is really gone.
         sleep: Waits; a test passes its own.
         monotonic: Measures durations; a test passes its own.
@@ -50,7 +54,7 @@ class CollectionRequest:
     cursor: Mapping[str, Any] | None
     stored_keys: Callable[[], pa.Table]
     now: datetime
-    stored_table: Callable[[str], pa.Table] = no_tables
+    stored_table: ReadTable = no_tables
     accepts_drop: bool = False
     sleep: Callable[[float], None] = clock.sleep
     monotonic: Callable[[], float] = clock.monotonic_seconds

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -92,9 +93,11 @@ class StateStore:
         """See `Pruner.prune`."""
         return Pruner(self.database).prune(self.spec(asset), keep_from=keep_from, **who)
 
-    def read(self, name: str) -> pa.Table:
-        """Return every row of a managed table, in no particular order."""
+    def read(self, name: str, columns: Sequence[str] = ()) -> pa.Table:
+        """Return every row of a managed table, in no particular order; its key and `columns` alone where some are named."""
         spec = self.spec(name)
+        if columns:
+            spec = replace(spec, columns=tuple(column for column in spec.columns if column.name in columns))
         with self.database.read() as connection:
             return self.tables.read(connection, spec)
 
