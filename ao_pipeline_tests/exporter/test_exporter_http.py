@@ -179,6 +179,7 @@ def test_a_healthy_engine_answers_200_with_every_field(store: StateStore) -> Non
         "incidents": [],
         "db_size_bytes": answer.json()["db_size_bytes"],
         "daemon_heartbeat_age_seconds": 20.0,
+        "engine": {},
     }
 
 

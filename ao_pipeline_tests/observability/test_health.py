@@ -11,7 +11,7 @@ import pytest
 from ao_pipeline.clock import to_micros
 from ao_pipeline.cycle import CYCLE_MINUTES, Cycle
 from ao_pipeline.observability.health import HealthReport, HealthStatus, assess, stale_assets, unreachable
-from ao_pipeline.observability.view import AssetHead, DagsterFigures, OpenCycle, OperationsView
+from ao_pipeline.observability.view import AssetHead, DagsterFigures, EngineLease, OpenCycle, OperationsView
 
 LAST = Cycle.from_key("2026-11-22-10:00")
 NOW = LAST.end + timedelta(minutes=10)
@@ -160,3 +160,23 @@ def test_an_asset_is_stale_by_its_own_cadence(asset: str, age_cycles: int, is_st
     late = stale_assets(view, now=LAST.shift(age_cycles).end, cadence_minutes=CADENCE)
 
     assert late == ({asset: LAST.key} if is_stale else {})
+
+
+@pytest.mark.parametrize(
+    ("identity", "age_seconds", "role", "reasons"),
+    [
+        ("here", 10, "active", ()),
+        ("there", 10, "standby", ()),
+        ("here", 100, "active", ("no engine acts: here renewed its lease 100 s ago",)),
+    ],
+)
+def test_health_says_which_engine_acts_and_whether_this_one_stands_by(
+    identity: str, age_seconds: int, role: str, reasons: tuple[str, ...]
+) -> None:
+    renewed = to_micros(NOW - timedelta(seconds=age_seconds))
+    view = replace(WELL, engine=EngineLease("here", 7, renewed, renewed + 90_000_000))
+
+    report = assess(view, now=NOW, started_at=STARTED, cadence_minutes=CADENCE, dagster=figures(), identity=identity)
+
+    assert report.engine == {"role": role, "holder": "here", "token": 7, "renewal_age_seconds": float(age_seconds)}
+    assert report.reasons == reasons

@@ -73,6 +73,15 @@ def test_hanging_sources_leave_the_others_their_time(seed: int) -> None:
         budget.spend(asset, seconds)
 
 
+def test_steps_that_end_late_do_not_take_the_turn_of_the_last_source() -> None:
+    budget = RunBudget(RAW, BUDGET_SECONDS)
+    for asset in RAW:
+        if source_of(asset) != "xero" and (seconds := budget.allow(asset)):
+            budget.spend(asset, seconds + 10)
+
+    assert budget.allow("raw/xero_contacts") == RESERVE_SECONDS
+
+
 def test_what_quick_sources_did_not_need_goes_to_whoever_comes_later() -> None:
     budget = RunBudget(RAW, BUDGET_SECONDS)
     last = "raw/xero_payments"

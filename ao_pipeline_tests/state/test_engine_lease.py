@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from random import Random
 import pytest
 
 from ao_pipeline import clock
-from ao_pipeline.adapters.state.leases import Lease, Leases
+from ao_pipeline.adapters.state.leases import Lease, Leases, refuse_displaced
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.bundles.canonical import conform
 from ao_pipeline.bundles.changes import Change
@@ -80,6 +81,23 @@ def test_what_began_under_an_older_token_cannot_commit(store: StateStore) -> Non
         store.commit(writer, ROWS)
     assert store.read(EVERY_TYPE.asset).num_rows == 0
     assert commits_under(store, taken.token, "run-new")
+
+
+def test_a_takeover_waits_until_a_commit_that_passed_the_check_is_over(store: StateStore) -> None:
+    token = store.leases.acquire("here").token
+    takeover = threading.Thread(target=store.leases.take, args=["there"])
+
+    with store.database.write() as connection:
+        refuse_displaced(connection, token)
+        takeover.start()
+        takeover.join(0.5)
+        is_held_off = takeover.is_alive()
+    takeover.join(20)
+
+    lease = store.leases.current()
+    assert is_held_off
+    assert lease is not None
+    assert (lease.holder, lease.token) == ("there", token + 1)
 
 
 def test_what_needs_no_lease_commits_without_one(store: StateStore) -> None:
