@@ -47,6 +47,7 @@ class CycleOutcome:
     run_id: str
     duration_ms: int
     assets: tuple[AssetOutcome, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_good(self) -> bool:
