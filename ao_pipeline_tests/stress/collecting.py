@@ -49,6 +49,7 @@ BACKLOGGED: Final = ("raw/chat_messages", "raw/calendar_events", "raw/asana_stor
 """What takes a bounded part of its first listing in each collection."""
 
 MAX_SETTLING: Final = 2_000
+TOLD_EVERY: Final = 20
 
 
 @dataclass(frozen=True)
@@ -230,8 +231,14 @@ def settle(work: Collecting, around: Callable[[str], AbstractContextManager[obje
     return made
 
 
-def repeat_unchanged(work: Collecting, collections: int) -> list[str]:
-    """Collect everything once, then again and again; return a line for everything that changed."""
+def repeat_unchanged(work: Collecting, collections: int, tell: Callable[[str], object] = len) -> list[str]:
+    """Collect everything once, then again and again; return a line for everything that changed.
+
+    Args:
+        work: With an empty store.
+        collections: How often.
+        tell: Hears now and then how far it is.
+    """
     settle(work)
     before = work.sizes()
     found: list[str] = []
@@ -241,6 +248,8 @@ def repeat_unchanged(work: Collecting, collections: int) -> list[str]:
             timed = work.run(asset)
             if timed.changed or timed.receipt.header.payload_bytes:
                 found.append(f"collection {number} changed {timed.changed} rows of {asset}")
+        if number % TOLD_EVERY == 0:
+            tell(f"{number} collections, {len(found)} changed something\n")
     after = work.sizes()
     return found + [f"{name} was {before[name]}, is {after[name]}" for name in before if before[name] != after[name]]
 
@@ -255,7 +264,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="ao_collections_") as name:
         folder = Path(name)
         with sandbox_process(folder / "sandbox", given.size) as box, collecting(box, folder / "data") as work:
-            found = repeat_unchanged(work, given.collections)
+            found = repeat_unchanged(work, given.collections, sys.stderr.write)
             rows = sum(count for count, _ in work.sizes().values())
     report = {
         "collections": given.collections,
