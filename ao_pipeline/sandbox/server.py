@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import threading
@@ -203,7 +204,11 @@ def run_forever(options: SandboxOptions) -> None:
     """Serve in this process until SIGTERM or SIGINT; print one line once requests are answered."""
     listener = bind(options.port)
     port = int(listener.getsockname()[1])
+    # A large world is millions of objects that stay: the collector would look through all of them, for seconds each time.
+    gc.disable()
     _, server = prepare(options, port)
+    gc.freeze()
+    gc.enable()
     server.ready_line = f"sandbox.ready url=http://{HOST}:{port} seed={options.seed} size={options.size.name}"
     try:
         server.run(sockets=[listener])
