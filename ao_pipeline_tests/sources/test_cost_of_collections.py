@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ao_pipeline.adapters.sources import calendar, chat_messages
+from ao_pipeline.adapters.sources import calendar, chat_messages, gmail
 from ao_pipeline.adapters.sources.rotation import due_slots, slot_count, slot_of
 from ao_pipeline.sandbox.options import SandboxOptions
 from ao_pipeline.sandbox.server import serve
@@ -23,6 +23,7 @@ TASKS = "raw/asana_tasks"
 MESSAGES = "raw/chat_messages"
 MEMBERS = "raw/chat_members"
 EVENTS = "raw/calendar_events"
+MAILS = "raw/gmail_messages"
 LISTINGS_OF_TASKS = 2
 """Projects and users, which say whose turn it is."""
 
@@ -205,6 +206,17 @@ def test_calendars_that_do_not_fit_are_listed_by_the_next_collection(
         assert len(first.cursor["calendars"]) < len(engine.cursors[EVENTS]["calendars"])
         assert not first.is_full
         assert_equals_truth(engine, EVENTS)
+
+
+def test_messages_beyond_the_bound_stay_pending(still_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gmail, "MAX_FETCHED", gmail.FETCH_CHUNK)
+
+    first = still_engine.run(MAILS)
+    monkeypatch.undo()
+    still_engine.run(MAILS)
+
+    assert first.rows.num_rows == gmail.FETCH_CHUNK
+    assert_equals_truth(still_engine, MAILS)
 
 
 def test_members_are_listed_where_their_number_changed(engine: Engine) -> None:

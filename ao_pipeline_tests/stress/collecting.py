@@ -45,7 +45,7 @@ NOW: Final = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 ASSETS: Final = tuple(sorted((spec.asset for spec in RAW_TABLES), key=lambda asset: asset == "raw/asana_stories"))
 """Stories last: which tasks changed is read from the stored tasks."""
 
-BACKLOGGED: Final = ("raw/chat_messages", "raw/calendar_events", "raw/asana_stories")
+BACKLOGGED: Final = ("raw/gmail_messages", "raw/chat_messages", "raw/calendar_events", "raw/asana_stories")
 """What takes a bounded part of its first listing in each collection."""
 
 MAX_SETTLING: Final = 2_000

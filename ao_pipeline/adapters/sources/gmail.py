@@ -35,6 +35,9 @@ PAGE_SIZE: Final = 500
 FETCH_CHUNK: Final = 40
 """Messages fetched between two looks at the clock."""
 
+MAX_FETCHED: Final = 20_000
+"""Messages fetched in one collection at most, whatever time there is: what they hold in memory is bounded with them."""
+
 RESERVE_RATIO: Final = 0.2
 """Share of the budget kept for what comes after fetching; what is not fetched by then stays pending."""
 
@@ -194,13 +197,13 @@ def _ids(record: dict[str, Any], *kinds: str) -> list[str]:
 
 
 def _fetch(client: SourceClient, plans: list[_Plan], batch: Batch) -> None:
-    """Fetch what the plans want, as far as the budget goes; what was fetched leaves `wanted`.
+    """Fetch what the plans want, as far as budget and `MAX_FETCHED` go; what was fetched leaves `wanted`.
 
     Raises:
         BudgetExhaustedError: Not even the first messages fitted into the budget.
     """
     work = [(plan, identity) for plan in plans for identity in plan.wanted]
-    for start in range(0, len(work), FETCH_CHUNK):
+    for start in range(0, min(len(work), MAX_FETCHED), FETCH_CHUNK):
         chunk = work[start : start + FETCH_CHUNK]
         if start and client.budget.remaining_seconds() < RESERVE_RATIO * client.budget.seconds:
             return
