@@ -17,9 +17,9 @@ from ao_pipeline.adapters.state.model import Intent
 from ao_pipeline.bundles.changes import Change
 from ao_pipeline.bundles.header import BundleHeader
 from ao_pipeline.defs import managed, seam
-from ao_pipeline.defs.jobs import CHECKS_JOB_NAME, CYCLE_JOB_NAME
+from ao_pipeline.defs.jobs import CYCLE_JOB_NAME
 from ao_pipeline.defs.location import build_definitions
-from ao_pipeline.defs.resources import REPORT_ASSET
+from ao_pipeline.defs.resources import CHECKS_JOB_NAME, REPORT_ASSET
 from ao_pipeline_tests.pipeline.plant import FIRST, QUIET, SECOND, THIRD, Plant
 
 CAPACITY = "truth/capacity"
