@@ -31,7 +31,7 @@ class Change(NamedTuple):
 class Record:
     """One vendor object, its last change, and its JSON text as the vendors ask for it."""
 
-    __slots__ = ("at", "data", "is_dropped", "key", "sequence", "texts")
+    __slots__ = ("_texts", "at", "data", "is_dropped", "key", "sequence")
 
     def __init__(self, key: str, data: Json, *, at: int, sequence: int) -> None:
         self.key = key
@@ -39,15 +39,21 @@ class Record:
         self.at = at
         self.sequence = sequence
         self.is_dropped = False
-        self.texts: dict[str, str] = {}
+        self._texts: dict[str, str] | None = None
 
     def text(self, variant: str, view: Callable[[Json], Json] | None = None) -> str:
         """Return the JSON text of `view(data)`, made once until the object changes."""
-        text = self.texts.get(variant)
+        if self._texts is None:
+            self._texts = {}
+        text = self._texts.get(variant)
         if text is None:
             text = json.dumps(self.data if view is None else view(self.data), separators=(",", ":"))
-            self.texts[variant] = text
+            self._texts[variant] = text
         return text
+
+    def forget_texts(self) -> None:
+        """Make the text anew: something inside the object was changed in place."""
+        self._texts = None
 
 
 Places = Callable[[Record], Sequence[tuple[str, str]]]

@@ -122,7 +122,7 @@ class World:
             for membership in record.data["memberships"]:
                 if membership["project"]["gid"] == gid:
                     membership["project"]["name"] = name
-                    record.texts.clear()
+                    record.forget_texts()
 
     def counts(self) -> dict[str, int]:
         """Return the number of present objects of each collection."""
