@@ -26,7 +26,7 @@ from ao_pipeline.defs.limits import step_limits
 from ao_pipeline.defs.metadata import column_schema, materialization, materialize_result
 from ao_pipeline.defs.partitions import CYCLES, cycles_of, one_run_for_a_range
 from ao_pipeline.defs.resources import StateResource
-from ao_pipeline.errors import PermanentError, UnknownNameError
+from ao_pipeline.errors import PermanentError, TransientError, UnknownNameError
 from ao_pipeline.settings import Settings
 
 OWNER: Final = "team:agency-operations"
@@ -257,6 +257,10 @@ def _compute(context: dg.AssetExecutionContext, work: Work, recipe: _Recipe, rul
             writer, Change(work.spec.empty(), is_full=False, stats={"skipped": "inputs unchanged"})
         )
     result = rule(work)
+    if recipe.is_skippable and _fingerprint(work, recipe) != inputs:
+        raise TransientError(
+            f"{work.spec.asset}: a table that it is computed from changed meanwhile; nothing was written, it is computed again"
+        )
     change = result if isinstance(result, Change) else Change(conform(work.spec, result), is_full=True)
     return work.store.commit(writer, change)
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from ao_pipeline.cli import main
 from ao_pipeline.cycle import Cycle
+from ao_pipeline.defs import tags
 from ao_pipeline.defs.auto_revert import last_good
 from ao_pipeline.defs.follow_up import follow_up
 from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, cycle_request
@@ -70,9 +71,12 @@ class Shrunk:
         """Put the file back."""
         shutil.copy(PROJECT_DIR / "deploy" / "reference" / "clients.yaml", self.clients)
 
-    def cycle(self, cycle: Cycle) -> tuple[dg.ExecuteInProcessResult, list[dg.RunRequest]]:
-        """Run a cycle as the schedule asks for it, and return what the sensor asks for when it fails."""
-        result = run_request(self.plant, cycle_request(cycle, cycle, purpose="cycle", run_key=f"cycle:{cycle}"))
+    def cycle(self, cycle: Cycle, *, actor: str = "") -> tuple[dg.ExecuteInProcessResult, list[dg.RunRequest]]:
+        """Run a cycle as the schedule asks for it, or a person does; return what the sensor asks for when it fails."""
+        request = cycle_request(cycle, cycle, purpose="cycle", run_key=f"cycle:{cycle}")
+        if actor:  # Without one a cycle that is computed already is left alone.
+            request = request.with_replaced_attrs(tags={**request.tags, tags.ACTOR: actor})
+        result = run_request(self.plant, request)
         requests = [] if result.success else evaluate_follow_up(self.plant, result)
         assert isinstance(requests, list)
         return result, requests
@@ -187,7 +191,7 @@ def test_the_same_partition_computed_again_and_collapsed_returns_to_an_earlier_c
     before = plant.table(HEALTH)
     shrunk.lose_clients()
 
-    _, requests = shrunk.cycle(SECOND)
+    _, requests = shrunk.cycle(SECOND, actor="ana")
     shrunk.heal(requests)
 
     assert requests[0].partition_key == FIRST.key
@@ -210,7 +214,9 @@ def test_without_an_earlier_state_the_asset_is_only_held(shrunk: Shrunk) -> None
     plant = shrunk.plant
     shrunk.lose_clients()
 
-    _, requests = shrunk.cycle(FIRST)  # The refused bundle has the first cycle's own name: nothing lies before it.
+    _, requests = shrunk.cycle(
+        FIRST, actor="ana"
+    )  # The refused bundle has the first cycle's own name: nothing lies before it.
 
     assert [request.tags["ao/purpose"] for request in requests] == ["follow-up"]
     with plant.store() as store:

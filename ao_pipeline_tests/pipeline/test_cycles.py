@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
+import pyarrow as pa
+import pytest
+from dagster._core.execution.plan.active import ActiveExecution
 
 from ao_pipeline.adapters.state.inventory import ALL_SPECS
-from ao_pipeline_tests.pipeline.plant import FIRST, SECOND, Plant, errors_of
+from ao_pipeline.adapters.state.model import Intent
+from ao_pipeline.adapters.state.store import StateStore
+from ao_pipeline.bundles.changes import Change
+from ao_pipeline_tests.pipeline.plant import FIRST, SECOND, Plant, errors_in, errors_of
 
+PROJECTS = "raw/asana_projects"
 STAGES = {"ref", "raw", "norm", "truth", "snapshot", "notify", "ops"}
 
 
@@ -93,3 +102,32 @@ def test_messages_go_out_once_however_often_a_cycle_runs(plant: Plant) -> None:
 
     assert {row["idempotency_key"]: row["status"] for row in plant.table("notify/deliveries").to_pylist()} == sent
     assert plant.box.webhook_messages() == []
+
+
+def test_rows_are_not_computed_from_inputs_of_two_moments(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, retry, taken = StateStore.read, ActiveExecution.mark_up_for_retry, list[str]()
+
+    def take_first_project(name: str) -> str:
+        with plant.store() as other:
+            keys, spec = other.read_keys(PROJECTS).slice(0, 1), other.spec(PROJECTS)
+            intent = Intent(spec=spec, cycle=SECOND, first_cycle=SECOND, name=name, run_id="other")
+            other.commit(other.begin(intent), Change(spec.empty(), is_full=False, deleted=keys))
+        return str(keys.column(0)[0])
+
+    def read_and_change(store: StateStore, asset: str, columns: Sequence[str] | None = None) -> pa.Table:
+        table = read(store, asset, columns)
+        if asset == PROJECTS and not taken:
+            taken.append(take_first_project("meanwhile"))
+        return table
+
+    take_first_project("before")
+    monkeypatch.setattr(StateStore, "read", read_and_change)
+    monkeypatch.setattr(ActiveExecution, "mark_up_for_retry", lambda self, key, at_time=None: retry(self, key))
+
+    result = plant.execute(SECOND, "norm/projects")
+
+    assert errors_in(result) == {}
+    assert result.success
+    assert taken[0] not in plant.table("norm/projects").column("project_id").to_pylist()
+    with plant.store() as store:
+        assert [item.error for item in store.failures.latest()] == ["TransientError"]
