@@ -120,9 +120,7 @@ class Settings(BaseSettings):
     )
 
     step_memory_mib: int = Field(default=1024, ge=0, description="Memory that one step may add, MiB; 0 for no limit")
-    sweep_hours: int = Field(
-        default=6, ge=1, le=24, description="Hours in which whatever tells no changes is asked once"
-    )
+    sweep_hours: int = Field(default=12, ge=1, le=24, description="Hours in which what tells no changes is asked once")
 
     @field_validator("files_dir", mode="before")
     @classmethod

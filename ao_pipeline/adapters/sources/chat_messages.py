@@ -5,7 +5,7 @@ remembers a digest of each space's window; a window that is as it was brings no 
 
 1. A space with a message newer than the last collection is asked (`test_a_new_message_is_collected_at_once`).
 2. Of the others, while messages in them may still be edited, the `ALWAYS_ASKED` last active ones are asked each time and
-   the rest once in `EDITS_EVERY`; silent ones once a sweep (`test_an_edit_in_a_silent_space_is_seen_within_the_hour`).
+   the rest once in `EDITS_EVERY`; silent ones once a sweep (`test_an_edit_in_a_silent_space_is_seen_within_two_hours`).
 3. A first listing ends at `MAX_ROWS` and goes on in the next collection (`test_a_first_listing_is_taken_in_portions`).
 
 Source: Google Chat API v1, `Space.lastActiveTime`, "timestamp of the last message in the space".
@@ -43,7 +43,7 @@ EDIT_WINDOW: Final = timedelta(days=7)
 ALWAYS_ASKED: Final = 16
 """Spaces that are asked for edits in every collection, those with the newest messages: edits follow soon, mostly."""
 
-EDITS_EVERY: Final = timedelta(hours=1)
+EDITS_EVERY: Final = timedelta(hours=2)
 """How late at most an edit is noticed in a space of the edit window that sixteen others have newer messages than."""
 
 MAX_ROWS: Final = 80_000
