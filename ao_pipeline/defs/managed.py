@@ -60,11 +60,11 @@ class Work:
         """The organisation's calendar day."""
         return self.cycle.org_date(self.settings.zone)
 
-    def table(self, spec: TableSpec, columns: Sequence[str] = ()) -> pa.Table:
-        """Return an input table, or its key and some columns; only declared inputs can be read."""
+    def table(self, spec: TableSpec, columns: Sequence[str] = (), *, only: Sequence[str] | None = None) -> pa.Table:
+        """Return an input table, or the part that `StateStore.read` describes; only declared inputs can be read."""
         if spec not in self.reads and spec != self.spec:
             raise UnknownNameError(f"{self.spec.asset} reads {spec.asset} without declaring it")
-        return self.store.read(spec.asset, columns)
+        return self.store.read(spec.asset, columns, only=only)
 
     @cached_property
     def head(self) -> Head | None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ao_pipeline.adapters.sources.registry import collect
 from ao_pipeline.collect.result import Collected
@@ -54,9 +55,12 @@ class Engine:
         made = [dict(zip(spec.key_names, key, strict=True)) for key in self.rows.get(asset, {})]
         return pa.Table.from_pylist(made, schema=spec.key_schema)
 
-    def stored_table(self, asset: str, columns: Sequence[str]) -> pa.Table:
+    def stored_table(self, asset: str, columns: Sequence[str], *, only: Sequence[str] | None = None) -> pa.Table:
         whole = pa.Table.from_pylist(list(self.rows.get(asset, {}).values()), schema=SPECS[asset].arrow_schema)
-        return whole.select([*SPECS[asset].key_names, *columns])
+        part = whole.select([*SPECS[asset].key_names, *columns])
+        return (
+            part if only is None else part.filter(pc.is_in(part.column(columns[0]), pa.array(only, pa.large_string())))
+        )
 
     def read(self, asset: str, *, settings: Settings | None = None, clock: FakeTime | None = None) -> Collected:
         """Collect without committing."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -51,22 +53,30 @@ def collect_members(request: CollectionRequest) -> Collected:
     with request.open("chat") as client:
         counts = {record["name"]: record.get("membershipCount") for record in list_spaces(client)}
         due = [space for space in counts if not known or _are_members_due(request, space, known, counts[space])]
-        for records in client.in_turn(lambda space: _list_members(client, space), due):
+        digests = {space: digest for space, digest in _digests(request).items() if space in counts}
+        changed: list[str] = []
+        for space, records in zip(due, client.in_turn(lambda space: _list_members(client, space), due), strict=True):
+            digest = _digest(records)
+            if digests.get(space) == digest:
+                continue  # Nobody came, went or changed: no rows, and nothing to compare with what is stored.
+            digests[space] = digest
+            changed.append(space)
             for record in records:
                 batch.add(record)
         new_cursor: Cursor = {
             "generation": request.generation() + (not known),
             "listed_at": to_iso(request.now),
             "counts": counts,
+            "spaces": digests,
         }
         cursor = next_cursor(request, batch, new_cursor, empty={"generation": 0})
         if not known:
             return full_listing(request, client, spec, batch, cursor=cursor, drift=drift)
         gone = left_scopes(request, spec, known=known, present=counts, column="membership_name").to_pylist()
-        if due:
+        if changed:
             stored = request.stored_keys()
             kept = key_table(spec, batch.keys | batch.quarantined_keys)
-            gone += absent_keys(spec, in_scopes(stored, "membership_name", due), kept).to_pylist()
+            gone += absent_keys(spec, in_scopes(stored, "membership_name", changed), kept).to_pylist()
             request.check_volume(stored.num_rows, stored.num_rows - len(gone), what=spec.name)
         return collected(
             client,
@@ -77,6 +87,15 @@ def collect_members(request: CollectionRequest) -> Collected:
             deleted=key_table(spec, {(row["membership_name"],) for row in gone}),
             quarantined=batch.quarantined,
         )
+
+
+def _digests(request: CollectionRequest) -> dict[str, str]:
+    return dict(request.cursor.get("spaces", {})) if request.cursor else {}
+
+
+def _digest(records: list[dict[str, Any]]) -> str:
+    text = json.dumps(sorted(records, key=lambda record: str(record["name"])), sort_keys=True, separators=(",", ":"))
+    return blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def _are_members_due(request: CollectionRequest, space: str, known: dict[str, Any], count: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
@@ -22,11 +22,13 @@ OVERLAP: Final = timedelta(minutes=10)
 """How far a watermark lies before its request. Vendors index changes late; five minutes are the least advised."""
 
 
-ReadTable = Callable[[str, Sequence[str]], pa.Table]
-"""Reads a stored table by its asset: the key, and the columns that are named."""
+class ReadTable(Protocol):
+    """Read a stored table by its asset: key and named columns, of all rows or of those whose first one is in `only`."""
+
+    def __call__(self, asset: str, columns: Sequence[str], /, *, only: Sequence[str] | None = None) -> pa.Table: ...
 
 
-def no_tables(asset: str, _columns: Sequence[str]) -> pa.Table:
+def no_tables(asset: str, _columns: Sequence[str], /, *, only: Sequence[str] | None = None) -> pa.Table:
     """Refuse to read a table: the default of a collection that was given none.
 
     Raises:

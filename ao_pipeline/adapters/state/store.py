@@ -93,13 +93,25 @@ class StateStore:
         """See `Pruner.prune`."""
         return Pruner(self.database).prune(self.spec(asset), keep_from=keep_from, **who)
 
-    def read(self, name: str, columns: Sequence[str] = ()) -> pa.Table:
-        """Return every row of a managed table, in no particular order; its key and `columns` alone where some are named."""
+    def read(self, name: str, columns: Sequence[str] = (), *, only: Sequence[str] | None = None) -> pa.Table:
+        """Return the rows of a managed table, in no particular order.
+
+        Args:
+            name: Asset or table.
+            columns: Returned beside the key; without any, all are.
+            only: Return no other rows than those whose first column of `columns`, a text, is one of these.
+        """
         spec = self.spec(name)
         if columns:
             spec = replace(spec, columns=tuple(column for column in spec.columns if column.name in columns))
         with self.database.read() as connection:
-            return self.tables.read(connection, spec)
+            if only is None:
+                return self.tables.read(connection, spec)
+            sought = next(column for column in spec.columns if column.name == columns[0])
+            others = (*spec.key, *(column for column in spec.columns if column is not sought))
+            by_column = TableSpec(asset=spec.asset, key=(sought,), columns=others, row=spec.row)
+            keys = pa.table([pa.array(sorted(set(only)), pa.large_string())], schema=by_column.key_schema)
+            return self.tables.read_by_key(connection, by_column, keys).select(list(spec.column_names))
 
     def read_keys(self, name: str) -> pa.Table:
         """Return the keys of every row of a managed table."""
