@@ -11,13 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ao_pipeline import clock
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.cli import main, output
 from ao_pipeline_tests.cli.history import BILLS, FOURTH, Ao, bill, commit
-
-MAX_HELP_SECONDS = 0.4
-"""What a person does not notice."""
 
 COMMANDS = (
     ("log",),
@@ -121,7 +117,7 @@ def test_wrong_usage_exits_2(words: list[str]) -> None:
     assert CliRunner().invoke(main, words).exit_code == 2
 
 
-def test_help_answers_at_once_and_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy() -> None:
     script = (
         "import sys\n"
         "from ao_pipeline.cli import main\n"
@@ -129,11 +125,7 @@ def test_help_answers_at_once_and_loads_nothing_heavy() -> None:
         "heavy = {'dagster', 'sqlalchemy', 'pyarrow', 'pandas', 'pydantic', 'rich', 'numpy', 'alembic'}\n"
         "print('heavy:', *sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
     )
-    seconds = []
-    for _ in range(3):
-        began = clock.monotonic_seconds()
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        seconds.append(clock.monotonic_seconds() - began)
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stderr.strip() == "heavy:"
-    assert min(seconds) < MAX_HELP_SECONDS

@@ -70,7 +70,7 @@ def test_a_wrong_setting_stops_with_the_variables_name(name: str, value: str) ->
 @pytest.mark.parametrize(
     ("cycle", "says"),
     [
-        (Cycle.last_closed(utc_now()).shift(1), "has not closed yet"),
+        (Cycle.last_closed(utc_now()).shift(96), "has not closed yet"),
         (Cycle.from_key("2020-01-01-00:00"), "lies before the first one"),
     ],
 )

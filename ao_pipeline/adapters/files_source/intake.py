@@ -85,6 +85,7 @@ class Intake:
         self.drift = Drift()
         self.spec = spec
         self.deleted: set[Key] = set()
+        self._keys: set[Key] = set()
         self._key_field = contract.key_field
         contract = replace(contract, known_fields=contract.known_fields | {_UNREADABLE})
         self._batch = Batch(spec, contract, partial(_parse_or_refuse, parse), self.drift)
@@ -102,9 +103,11 @@ class Intake:
             size: Bytes of text that it brings, roughly.
             scope: Key columns that the file decides.
         """
-        before = len(self._batch) + len(self._batch.quarantined)
+        known = len(self._keys) + len(self._batch.quarantined_keys)
         key = self._batch.add(record, scope=scope)
-        if len(self._batch) + len(self._batch.quarantined) == before:
+        if key is not None:
+            self._keys.add(key)
+        if len(self._keys) + len(self._batch.quarantined_keys) == known:
             self.count("repeated")
         if key is not None:
             self.deleted.discard(key)
