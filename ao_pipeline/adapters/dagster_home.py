@@ -12,6 +12,11 @@ RELATIVE_BASE: Final = "var/dagster"
 """Storage folder as the root `dagster.yaml` writes it, relative to the project, for `dagster dev` without `ao`."""
 
 
+def dagster_home_of(settings: Settings) -> Path:
+    """Return the folder that serves as DAGSTER_HOME, whether it was given or not."""
+    return settings.dagster_home or settings.data_path / "dagster_home"
+
+
 def prepare_dagster_home(settings: Settings) -> Path:
     """Return a DAGSTER_HOME for these settings: the one that was given, or one under the data folder.
 
@@ -28,7 +33,7 @@ def prepare_dagster_home(settings: Settings) -> Path:
             )
         return given
     template = (PROJECT_DIR / "dagster.yaml").read_text(encoding="utf-8")
-    home = settings.data_path / "dagster_home"
+    home = dagster_home_of(settings)
     home.mkdir(parents=True, exist_ok=True)
     storage = settings.data_path / "dagster"
     storage.mkdir(parents=True, exist_ok=True)

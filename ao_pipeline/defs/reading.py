@@ -120,8 +120,11 @@ def _read_failed_checks(instance: dg.DagsterInstance, checks: Collection[dg.Asse
     """Return the asset of each check whose newest result is an error, by the check's name and asset; warnings are none."""
     failed: dict[str, str] = {}
     for key, record in instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks)).items():
-        evaluation = record.evaluation
-        if evaluation is not None and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
+        event = record.event.dagster_event if record.event else None
+        if event is None or event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            continue  # Planned, and not evaluated yet: Dagster's record of it has no result to ask for.
+        evaluation = event.asset_check_evaluation_data
+        if not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
             asset = "/".join(key.asset_key.path)
             failed[f"{key.name} of {asset}"] = asset
     return failed

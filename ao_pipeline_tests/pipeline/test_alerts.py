@@ -6,6 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from ao_pipeline.defs.blocking import IN_CYCLE_CHECKS
+from ao_pipeline.defs.location import build_definitions
+from ao_pipeline.defs.reading import read_everything
 from ao_pipeline_tests.pipeline.alerting import Watch, listening
 from ao_pipeline_tests.pipeline.plant import NOW, SECOND, THIRD, Plant
 
@@ -93,3 +96,13 @@ def test_the_dead_mans_switch_hears_nothing_while_alerts_do_not_arrive(watch: Wa
 
     assert "alerts_undelivered" in watch.kinds()
     assert switch.paths == []
+
+
+def test_a_check_that_is_planned_and_not_evaluated_yet_hides_nothing(plant: Plant) -> None:
+    job = build_definitions().resolve_job_def("cycle")
+    plant.instance.create_run_for_job(job.get_subset(asset_check_selection=IN_CYCLE_CHECKS))
+
+    with plant.store() as store:
+        reading = read_everything(store, plant.instance, now=NOW, checks=IN_CYCLE_CHECKS)
+
+    assert (dict(reading.healers), dict(reading.failed_checks)) == ({}, {})

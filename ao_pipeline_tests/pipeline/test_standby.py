@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from ao_pipeline.adapters.dagster_home import prepare_dagster_home
 from ao_pipeline.adapters.engine_identity import engine_identity
 from ao_pipeline.adapters.state.leases import Leases
 from ao_pipeline.defs import tags
@@ -122,3 +123,12 @@ def test_engines_are_told_apart_by_machine_and_folders_and_the_name_holds_no_sec
 
     assert len(names) == 2
     assert not any("secret-word" in name or "u:" in name for name in names)
+
+
+def test_a_terminal_is_the_same_engine_as_the_processes_that_ao_up_starts(tmp_path: Path) -> None:
+    with environment(AO_DATA_DIR=str(tmp_path)) as settings:
+        in_the_terminal = engine_identity(settings)
+        home = prepare_dagster_home(settings)
+
+    with environment(AO_DATA_DIR=str(tmp_path), DAGSTER_HOME=str(home)) as settings:
+        assert engine_identity(settings) == in_the_terminal
