@@ -83,11 +83,12 @@ def by_source(timed: list[Timed]) -> dict[str, dict[str, float]]:
     for one in timed:
         for name in (source_of_asset(one.asset), "all"):
             into = sums.setdefault(
-                name, {"s": 0.0, "http_s": 0.0, "commit_s": 0.0, "requests": 0, "rows": 0, "changed": 0}
+                name, {"s": 0.0, "http_s": 0.0, "commit_s": 0.0, "cpu_s": 0.0, "requests": 0, "rows": 0, "changed": 0}
             )
             into["s"] += one.seconds
             into["http_s"] += one.http_seconds
             into["commit_s"] += one.commit_seconds
+            into["cpu_s"] += one.cpu_seconds
             into["requests"] += one.requests
             into["rows"] += one.rows
             into["changed"] += one.changed
@@ -157,6 +158,8 @@ def ratios(sizes: dict[str, dict[str, Any]]) -> dict[str, float]:
         for source, cost in sizes[large]["incremental"].items():
             suffix = "" if source == "all" else f"_{source}"
             found[f"incremental_{pair}{suffix}"] = round(cost["s"] / sizes[small]["incremental"][source]["s"], 3)
+        cpu = [sizes[size]["incremental"]["all"]["cpu_s"] for size in (small, large)]
+        found[f"incremental_cpu_{pair}"] = round(cpu[1] / cpu[0], 3)
         requests = [sizes[size]["incremental"]["all"]["requests"] for size in (small, large)]
         found[f"incremental_requests_{pair}"] = round(requests[1] / requests[0], 3)
         found[f"stored_rows_{pair}"] = round(sizes[large]["stored_rows"] / sizes[small]["stored_rows"], 1)

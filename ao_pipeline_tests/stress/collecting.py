@@ -60,6 +60,7 @@ class Timed:
     seconds: float
     http_seconds: float
     commit_seconds: float
+    cpu_seconds: float
     requests: int
     rows: int
     receipt: Receipt
@@ -135,7 +136,7 @@ class Collecting:
     def run(self, asset: str) -> Timed:
         """Collect one asset and commit it."""
         spec = self.store.spec(asset)
-        began, http_before = time.monotonic(), self.flight.seconds
+        began, http_before, cpu_before = time.monotonic(), self.flight.seconds, time.process_time()
         collected = collect(
             asset,
             settings=self.settings,
@@ -160,6 +161,7 @@ class Collecting:
             ended - began,
             self.flight.seconds - http_before,
             ended - committing,
+            time.process_time() - cpu_before,
             collected.requests,
             collected.rows.num_rows,
             receipt,

@@ -27,8 +27,8 @@ from ao_pipeline.collect.result import Collected, Cursor, Drift
 from ao_pipeline.collect.tables import RAW_CALENDAR_CALENDARS, RAW_CALENDAR_EVENTS
 from ao_pipeline.errors import AoError, ContractError, CursorExpiredError
 
-PAGE_SIZE: Final = 2500
-"""Calendar's largest page. The same on every call: a sync token holds only for the parameters of its first listing."""
+PAGE_SIZE: Final = 1000
+"""Of 2,500 at most: four such pages of events at once would be 150 MB. The same on every call: a sync token holds only for the parameters of its first listing."""
 
 
 MAX_ROWS: Final = 100_000

@@ -46,10 +46,10 @@ ALWAYS_ASKED: Final = 16
 EDITS_EVERY: Final = timedelta(hours=2)
 """How late at most an edit is noticed in a space of the edit window that sixteen others have newer messages than."""
 
-MAX_ROWS: Final = 80_000
+MAX_ROWS: Final = 60_000
 """Messages after which a first listing asks no further space: with their commit some 200 MB, whatever there is to read."""
 
-MAX_SPACE_ROWS: Final = 20_000
+MAX_SPACE_ROWS: Final = 15_000
 """Messages of one space in one collection. With four spaces under way, a collection holds at most their fourfold more."""
 
 
