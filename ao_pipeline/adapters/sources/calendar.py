@@ -31,7 +31,7 @@ PAGE_SIZE: Final = 1000
 """Of 2,500 at most: four such pages of events at once would be 150 MB. The same on every call: a sync token holds only for the parameters of its first listing."""
 
 
-MAX_ROWS: Final = 100_000
+MAX_ROWS: Final = 30_000
 """Events after which no further calendar is listed from its beginning: the next collection goes on. Those that are told
 by a sync token are always asked."""
 
