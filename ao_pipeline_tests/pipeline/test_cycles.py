@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -114,8 +115,8 @@ def test_rows_are_not_computed_from_inputs_of_two_moments(plant: Plant, monkeypa
             other.commit(other.begin(intent), Change(spec.empty(), is_full=False, deleted=keys))
         return str(keys.column(0)[0])
 
-    def read_and_change(store: StateStore, asset: str, columns: Sequence[str] | None = None) -> pa.Table:
-        table = read(store, asset, columns)
+    def read_and_change(store: StateStore, asset: str, columns: Sequence[str] = (), **more: Any) -> pa.Table:
+        table = read(store, asset, columns, **more)
         if asset == PROJECTS and not taken:
             taken.append(take_first_project("meanwhile"))
         return table

@@ -45,7 +45,7 @@ WORKER = """
 import sys, signal
 from pathlib import Path
 from ao_pipeline.adapters.run_beats import beating
-with beating(Path(sys.argv[1]), sys.argv[2], every_seconds=0.05):
+with beating(Path(sys.argv[1]), sys.argv[2], every_seconds=float(sys.argv[3])):
     print("beats", flush=True)
     signal.pause()
 """
@@ -69,8 +69,8 @@ def worker(data: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
     """Start the process of a run: it beats and does nothing."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(run_id: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", WORKER, str(data), run_id]
+    def start(run_id: str, every_seconds: float = 0.05) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", WORKER, str(data), run_id, str(every_seconds)]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=PROJECT_DIR))
         assert started[-1].stdout is not None
         assert started[-1].stdout.readline() == b"beats\n"
@@ -176,10 +176,10 @@ def test_the_runs_process_hangs_and_is_ended_for_certain(
 
 
 def test_a_silent_process_that_does_nothing_is_ended(
-    instance: dg.DagsterInstance, data: Path, worker: Callable[[str], subprocess.Popen[bytes]]
+    instance: dg.DagsterInstance, data: Path, worker: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     run = started_run(instance)
-    process = worker("another-run")
+    process = worker("another-run", 60.0)  # Twenty beats a second might be taken for computing.
     beat = read_beat(data, "another-run")
     assert beat is not None
     stale = Beat(**{**vars(beat), "subject": run.run_id, "at": beat.at - 10})

@@ -39,10 +39,6 @@ def collect_sections(request: CollectionRequest) -> Collected:
     spec = RAW_ASANA_SECTIONS
     drift = Drift()
     batch = Batch(spec, contracts.SECTION, parse_section, drift)
-    listed_at = (request.cursor or {}).get("listed_at")
-    if listed_at and not _began_an_hour(datetime.fromisoformat(str(listed_at)), request.now):
-        gone = spec.key_schema.empty_table()
-        return Collected(spec.empty(), is_full=False, deleted=gone, cursor=dict(request.cursor or {}))
     with request.open("asana") as client:
         projects = [record["gid"] for record in list_projects(client, request, fields=contracts.KEY_FIELDS)]
         known = set((request.cursor or {}).get("projects", ()))
@@ -72,10 +68,6 @@ def collect_sections(request: CollectionRequest) -> Collected:
             deleted=key_table(spec, {(row["project_gid"], row["section_gid"]) for row in deleted}),
             quarantined=batch.quarantined,
         )
-
-
-def _began_an_hour(last: datetime, now: datetime) -> bool:
-    return (now - EPOCH) // _HOUR > (last - EPOCH) // _HOUR
 
 
 def _has_come(gid: str, last: datetime, now: datetime) -> bool:

@@ -72,8 +72,8 @@ class Database:
         """Open a write transaction; commit on success, roll back on any error.
 
         Args:
-            is_durable: Whether the commit waits for the disk. Without it a power cut may lose the transaction; a killed
-                process does not.
+            is_durable: Whether the commit waits for the disk. Without it a power cut, which ends every writer too, may lose
+                the transaction; a killed process does not. PostgreSQL always waits: it can crash while its clients live.
 
         Raises:
             TransientError: Locked, unreachable, full or read-only. Nothing was written.
@@ -85,8 +85,6 @@ class Database:
             self._connect().execution_options(**options) as connection,
             connection.begin(),
         ):
-            if not (is_durable or self.is_sqlite):
-                connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
             yield connection
 
     @contextmanager
