@@ -22,6 +22,7 @@ from ao_pipeline.bundles.schema import ARROW_TYPES, TEXT_TYPES, Column, ColumnTy
 from ao_pipeline.errors import ContractError
 
 Words = npt.NDArray[np.uint64]
+Flags = npt.NDArray[np.bool_]
 Digests = npt.NDArray[np.uint64]
 """Shape (rows, 2): high and low half of each 128-bit hash."""
 
@@ -101,9 +102,11 @@ def _digests(columns: tuple[Column, ...], table: pa.Table) -> Digests:
 
 def _parts(columns: tuple[Column, ...], table: pa.Table) -> list[pa.Array]:
     """Return what each row's bytes are joined from: presence word and words, then one text after the other."""
-    texts = [column.name for column in columns if column.type in TEXT_TYPES]
-    heads = _heads(*_words(columns, table))
-    return [heads, *(_single(table.column(name)).cast(pa.large_binary()) for name in texts)]
+    named = dict(zip(table.column_names, table.columns, strict=True))
+    arrays = [_single(named[column.name]) for column in columns]
+    heads = _heads(*_words(columns, arrays))
+    texts = [values for column, values in zip(columns, arrays, strict=True) if column.type in TEXT_TYPES]
+    return [heads, *(values.cast(pa.large_binary()) for values in texts)]
 
 
 def _join(parts: list[pa.Array]) -> pa.LargeBinaryArray:
@@ -119,20 +122,28 @@ def _require_shape(columns: tuple[Column, ...], table: pa.Table) -> None:
         raise ContractError(f"columns {wrong} are missing or have a foreign type; pass the rows through `conform`")
 
 
-def _words(columns: tuple[Column, ...], table: pa.Table) -> tuple[Words, npt.NDArray[np.bool_]]:
+def _words(columns: tuple[Column, ...], arrays: list[pa.Array]) -> tuple[Words, Flags]:
     """Return each row's presence word and one word a column, and which of them are there."""
-    words = np.empty((table.num_rows, len(columns) + 1), dtype=np.uint64)
+    rows = len(arrays[0])
+    words = np.empty((rows, len(columns) + 1), dtype=np.uint64)
     present = np.ones(words.shape, dtype=np.bool_)
-    presence = np.full(table.num_rows, (1 << len(columns)) - 1, dtype=np.uint64)
-    for position, column in enumerate(columns):
-        values = _single(table.column(column.name))
-        words[:, position + 1] = _column_words(column, values)
+    for position, (column, values) in enumerate(zip(columns, arrays, strict=True), start=1):
+        words[:, position] = _column_words(column, values)
         if values.null_count:
-            is_null = values.is_null().to_numpy(zero_copy_only=False)
-            np.logical_not(is_null, out=present[:, position + 1])
-            presence -= is_null.view(np.uint8) * np.uint64(1 << position)
-    words[:, 0] = presence
+            present[:, position] = _validity(values)
+    presence = np.zeros((rows, 8), dtype=np.uint8)
+    packed = np.packbits(present[:, 1:], axis=1, bitorder="little")
+    presence[:, : packed.shape[1]] = packed
+    words[:, 0] = presence.view("<u8")[:, 0]
     return words, present
+
+
+def _validity(values: pa.Array) -> Flags:
+    """Tell which values are there, from the array's own bitmap."""
+    first, shift = divmod(values.offset, 8)
+    bitmap = np.frombuffer(values.buffers()[0], np.uint8, offset=first)
+    bits = np.unpackbits(bitmap, count=shift + len(values), bitorder="little")
+    return bits[shift:].view(np.bool_)
 
 
 def _column_words(column: Column, values: pa.Array) -> Words:
@@ -161,7 +172,7 @@ def _buffer(values: pa.Array, dtype: np.dtype[Any], *, extra: int = 0) -> npt.ND
     return np.frombuffer(values.buffers()[1], dtype, count=len(values) + extra, offset=values.offset * dtype.itemsize)
 
 
-def _heads(words: Words, present: npt.NDArray[np.bool_]) -> pa.LargeBinaryArray:
+def _heads(words: Words, present: Flags) -> pa.LargeBinaryArray:
     """Drop absent words, then view each row's remaining words as one binary value."""
     rows = len(words)
     flat = words[present].astype("<u8", copy=False)

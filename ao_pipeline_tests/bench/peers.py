@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ class DuckDb:
         self.path = path
         if lake:
             self.connection = duckdb.connect()
-            self.connection.execute("INSTALL ducklake; LOAD ducklake")
+            # From its wheel: `INSTALL` would download it in the middle of the benchmark.
+            with as_file(files("duckdb_extension_ducklake") / "extensions") as extensions:
+                self.connection.execute(f"LOAD '{next(extensions.rglob('ducklake.duckdb_extension'))}'")
             self.connection.execute(f"ATTACH 'ducklake:{path}.catalog' AS lake (DATA_PATH '{path}'); USE lake")
         else:
             self.connection = duckdb.connect(str(path))
