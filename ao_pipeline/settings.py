@@ -196,6 +196,10 @@ class Settings(BaseSettings):
         configured: str = value.get_secret_value() if isinstance(value, SecretStr) else value
         return configured.rstrip("/") or self.sandbox_url + SANDBOX_PATHS[source]
 
+    def is_simulated(self, source: str) -> bool:
+        """Whether the sandbox stands in for a source."""
+        return self.upstream_url(source).startswith(self.sandbox_url + "/")
+
     @property
     def xero_refresh_token_path(self) -> Path | None:
         """Absolute file of Xero's refresh token; None where client credentials are used."""

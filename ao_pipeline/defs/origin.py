@@ -59,7 +59,7 @@ def collect_from_origin(
     is_ours = is_files_cursor(cursor) or (cursor is not None and cursor.get("origin") == NOWHERE)
     if files:
         collected = collect_files(asset, files, settings=settings, cursor=cursor, stored_keys=stored_keys, now=now)
-    elif settings.files_path is not None and _is_simulated(asset, settings):
+    elif settings.files_path is not None and settings.is_simulated(source_of_asset(asset)):
         collected = Collected(
             spec.empty(), is_full=False, deleted=spec.key_schema.empty_table(), cursor={"origin": NOWHERE}
         )
@@ -73,13 +73,9 @@ def collect_from_origin(
             stored_table=stored_table,
             accepts_drop=accepts_drop,
         )
-    if cursor is None or is_ours or not _is_simulated(asset, settings):
+    if cursor is None or is_ours or not settings.is_simulated(source_of_asset(asset)):
         return collected
     return _without_simulation(spec, collected, stored_keys())
-
-
-def _is_simulated(asset: str, settings: Settings) -> bool:
-    return settings.upstream_url(source_of_asset(asset)).startswith(settings.sandbox_url)
 
 
 def _without_simulation(spec: TableSpec, collected: Collected, stored: pa.Table) -> Collected:

@@ -25,6 +25,9 @@ _MBOX: Final = re.compile(rb"(\xef\xbb\xbf)?\s*From [^\n]*\n(>?From |[!-9;-~]{1,
 _MAPPING_SUFFIX: Final = ".columns.yaml"
 _CHAT_MESSAGES: Final = "messages.json"
 _CHAT_GROUP: Final = "group_info.json"
+_ARCHIVE: Final = "an archive, to be unpacked first"
+_ARCHIVE_SUFFIXES: Final = frozenset({".zip", ".tgz", ".tar", ".gz", ".bz2", ".xz", ".7z", ".rar"})
+_ARCHIVE_MARKS: Final = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"7z\xbc\xaf", b"Rar!", b"\xfd7zXZ")
 
 
 class Kind(StrEnum):
@@ -79,8 +82,37 @@ class Found:
         return f"file:{stem}"
 
 
+@dataclass(frozen=True)
+class Ignored:
+    """A file of the folder that no reader understands."""
+
+    name: str
+    reason: str
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it has to be unpacked before it can be read."""
+        return self.reason == _ARCHIVE
+
+
 def scan(root: Path) -> list[Found]:
     """Return every file that can be read, in the order of their names.
+
+    Raises:
+        ConfigError: The folder is missing, no folder, holds more than `MAX_FILES` files, or nothing but archives.
+    """
+    found, ignored = survey(root)
+    archives = [file.name for file in ignored if file.is_archive]
+    if archives and not found:
+        raise ConfigError(
+            f"AO_FILES_DIR names {root}, where nothing can be read before {archives[0]} is unpacked "
+            f"({len(archives)} archives); unpack them there"
+        )
+    return found
+
+
+def survey(root: Path) -> tuple[list[Found], list[Ignored]]:
+    """Return what can be read and what cannot, each in the order of the names.
 
     Raises:
         ConfigError: The folder is missing, no folder, or holds more than `MAX_FILES` files.
@@ -90,6 +122,7 @@ def scan(root: Path) -> list[Found]:
             f"AO_FILES_DIR names {root}, which is no folder; name the folder of your exports, or unset it"
         )
     found: list[Found] = []
+    ignored: list[Ignored] = []
     for folder, names in _walk(root):
         if _is_maildir(folder):
             found.append(_mails(root, folder, maildir_files(folder)))
@@ -98,11 +131,14 @@ def scan(root: Path) -> list[Found]:
         if loose:
             found.append(_mails(root, folder, [folder / name for name in loose]))
         for name in names:
-            if name not in loose:
-                file = _recognize(root, folder / name, set(names))
-                if file is not None:
-                    found.append(file)
-    return sorted(found, key=lambda file: file.name)
+            if name in loose or name.endswith(_MAPPING_SUFFIX):
+                continue
+            file = _recognize(root, folder / name, set(names))
+            if isinstance(file, Found):
+                found.append(file)
+            else:
+                ignored.append(file)
+    return sorted(found, key=lambda file: file.name), sorted(ignored, key=lambda file: file.name)
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -154,26 +190,29 @@ def _relative(root: Path, path: Path) -> str:
     return "" if name == "." else name
 
 
-def _recognize(root: Path, path: Path, siblings: set[str]) -> Found | None:
+def _recognize(root: Path, path: Path, siblings: set[str]) -> Found | Ignored:
+    name = _relative(root, path)
     try:
         stat = path.stat()
         if not path.is_file() or not stat.st_size:
-            return None
+            return Ignored(name, "empty, or no file")
         with path.open("rb") as file:
             head = file.read(PEEK_BYTES)
-    except OSError:
+    except OSError as error:
         # A link that leads nowhere, a file that may not be read: no source, and none of ours to repair.
-        return None
+        return Ignored(name, f"cannot be read: {error.strerror}")
+    if head.startswith(_ARCHIVE_MARKS) or path.suffix.lower() in _ARCHIVE_SUFFIXES:
+        return Ignored(name, _ARCHIVE)
     mapping = next(
         (m for m in (f"{path.stem}{_MAPPING_SUFFIX}", f"{path.name}{_MAPPING_SUFFIX}") if m in siblings), None
     )
     kind = _kind(path, head, siblings, is_mapped=mapping is not None)
     if kind is None:
-        return None
+        return Ignored(name, "no export that is known")
     return Found(
         kind,
         path,
-        _relative(root, path),
+        name,
         stat.st_size,
         stat.st_mtime_ns,
         path.parent / mapping if mapping is not None and kind is Kind.INVOICES_CSV else None,
@@ -196,7 +235,7 @@ def _kind(path: Path, head: bytes, siblings: set[str], *, is_mapped: bool) -> Ki
         if path.name == _CHAT_GROUP and _CHAT_MESSAGES in siblings:
             return Kind.CHAT_GROUP
         return Kind.ASANA_JSON if b'"data"' in head and b'"gid"' in head else None
-    if suffix in (".yaml", ".yml", ".html", ".zip", ".tgz"):
+    if suffix in (".yaml", ".yml", ".html"):
         return None
     return Kind.MBOX if _MBOX.match(head) else None
 

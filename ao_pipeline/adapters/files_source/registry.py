@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from ao_pipeline import clock
 from ao_pipeline.adapters.files_source import asana, calendars, chat, invoices, mail
-from ao_pipeline.adapters.files_source.folder import Found, Kind, scan
+from ao_pipeline.adapters.files_source.folder import Found, Ignored, Kind, scan, survey
 from ao_pipeline.adapters.files_source.intake import FilesRequest, Limits
 from ao_pipeline.collect.result import Collected
+from ao_pipeline.errors import ConfigError
 from ao_pipeline.settings import Settings
 
 FilesCollector = Callable[[FilesRequest, list[Found]], Collected]
@@ -57,6 +58,53 @@ def found_files(asset: str, settings: Settings) -> list[Found]:
         return []
     found = scan(root)
     return [file for file in found if reader is not None and file.kind in reader.kinds]
+
+
+@dataclass(frozen=True)
+class KindReport:
+    """What the folder holds of one kind of file, and the tables that it goes into."""
+
+    kind: str
+    files: int
+    tables: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What a folder of exports holds. `problem` and `fix` are empty when it can be collected from."""
+
+    folder: str
+    kinds: tuple[KindReport, ...]
+    ignored: tuple[Ignored, ...]
+    problem: str = ""
+    fix: str = ""
+
+
+def report_folder(settings: Settings) -> FolderReport | None:
+    """Return what the folder of exports holds; None when the setting names none. Nothing is collected."""
+    root = settings.files_path
+    if root is None:
+        return None
+    try:
+        found, ignored = survey(root)
+    except ConfigError as error:
+        return FolderReport(str(root), (), (), str(error), "correct the setting that is named")
+    kinds = tuple(
+        KindReport(
+            kind.value,
+            sum(file.size_bytes if kind is Kind.MAILS else 1 for file in found if file.kind is kind),
+            tuple(asset for asset, reader in READERS.items() if kind in reader.kinds),
+        )
+        for kind in Kind
+        if any(file.kind is kind for file in found)
+    )
+    archives = [file.name for file in ignored if file.is_archive]
+    problem = fix = ""
+    if archives:
+        problem, fix = f"{len(archives)} archives are not read: {', '.join(archives[:3])}", "unpack them in the folder"
+    elif not found:
+        problem, fix = "nothing in it can be read", "docs/files.md names the exports that are read"
+    return FolderReport(str(root), kinds, tuple(ignored), problem, fix)
 
 
 def collect_files(

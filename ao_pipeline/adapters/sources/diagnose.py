@@ -64,7 +64,7 @@ def sources() -> tuple[str, ...]:
 
 
 def diagnose(settings: Settings, names: Sequence[str] = ()) -> list[Diagnosis]:
-    """Ask the named sources, or all of them.
+    """Ask the named sources, or all that are collected from: with a folder of files nothing is simulated.
 
     Raises:
         UnknownNameError: No source has this name.
@@ -73,8 +73,10 @@ def diagnose(settings: Settings, names: Sequence[str] = ()) -> list[Diagnosis]:
     if unknown:
         raise UnknownNameError(f"{unknown[0]!r} is not a source; they are {', '.join(sources())}")
     brief = settings.model_copy(update={"call_attempts": ATTEMPTS, "source_budget_seconds": BUDGET_SECONDS})
-    wanted = [name for name in sources() if name in names or not names]
-    with ThreadPoolExecutor(len(wanted)) as pool:
+    from_files = settings.files_path is not None
+    asked = names or [name for name in sources() if not (from_files and settings.is_simulated(name))]
+    wanted = [name for name in sources() if name in asked]
+    with ThreadPoolExecutor(max(1, len(wanted))) as pool:
         return [item for found in pool.map(lambda name: _examine(brief, name), wanted) for item in found]
 
 
@@ -97,7 +99,7 @@ def _now_of(client: SourceClient, settings: Settings, source: str) -> Callable[[
 
     A simulated agency may live on another day, or stand still; that is no fault of its clock.
     """
-    if not settings.upstream_url(source).startswith(settings.sandbox_url + "/"):
+    if not settings.is_simulated(source):
         return clock.utc_now
     try:
         told = json.loads(client.send("GET", f"{settings.sandbox_url}/admin/state", headers={}).body)
