@@ -1,4 +1,4 @@
-"""What do collections cost? `python -m ao_pipeline_tests.bench.collect [--sizes S,M]` writes `build/bench/collect.json`.
+"""What do collections cost? `python -m ao_pipeline_tests.bench.collect [--sizes M,L]` writes `build/bench/collect.json`.
 
 For each size: the first collection of every source, then cycles without and cycles with the same number of changes in every
 size; each cycle collects what is due in it. The sandbox stands still but for those changes, and runs in a process of its own.
@@ -177,7 +177,7 @@ def ratios(sizes: dict[str, dict[str, Any]]) -> dict[str, float]:
 def main() -> None:
     """Run, write the file, print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", default="S,M", help="smaller ones first; L takes minutes")
+    parser.add_argument("--sizes", default="M,L", help="smaller ones first; S takes a minute")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args()
     wanted = [size for size in SIZES if size in given.sizes.split(",")]
