@@ -33,6 +33,9 @@ from ao_pipeline.errors import ContractError, UnknownNameError
 PRUNED_THROUGH: Final = "pruned_through_seq"
 """What a retention bundle's stats name the newest bundle that is gone; without it a chain must start at bundle 1."""
 
+BUNDLES_AT_ONCE: Final = 100
+"""Bundles in memory while a chain is walked, with their payloads."""
+
 ROWS_NAMED: Final = 5
 """Keys shown of rows that differ; the counts beside them are exact."""
 
@@ -89,6 +92,7 @@ def verify_chain(connection: sa.Connection, spec: TableSpec) -> tuple[list[Findi
         .select_from(BUNDLE.outerjoin(BUNDLE_PAYLOAD, BUNDLE.c.bundle_id == BUNDLE_PAYLOAD.c.bundle_id))
         .where(BUNDLE.c.asset == spec.asset)
         .order_by(BUNDLE.c.seq)
+        .execution_options(yield_per=BUNDLES_AT_ONCE)  # PostgreSQL's driver would else hold the whole history.
     )
     findings: list[Finding] = []
     previous: BundleHeader | None = None
