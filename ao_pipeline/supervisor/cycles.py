@@ -41,7 +41,7 @@ class CycleWatch:
             if size == self._position:
                 return
             start = self._position if size > self._position else 0  # Shorter than before: the journal was rotated.
-            with self._path.open(encoding="utf-8") as stream:
+            with self._path.open(encoding="utf-8", errors="replace") as stream:
                 stream.seek(start)
                 text = stream.read()
                 self._position = stream.tell()
@@ -49,6 +49,8 @@ class CycleWatch:
             return  # A journal that cannot be read must not stop the supervisor; the next look tries again.
         for line in text.splitlines():
             try:
-                yield dict(json.loads(line))
+                found = json.loads(line)
             except ValueError:
                 continue
+            if isinstance(found, dict):
+                yield found

@@ -36,7 +36,9 @@ class LogFile:
         """Append one line; a full disk loses the line, not the process."""
         with self._lock:
             try:
-                if self._stream.tell() >= self._max_bytes:
+                if self._stream.closed:  # A full disk stopped a rotation half-way.
+                    self._stream = self._path.open("ab")
+                elif self._stream.tell() >= self._max_bytes:
                     self._rotate()
                 self._stream.write(text.encode(errors="replace") + b"\n")
                 self._stream.flush()

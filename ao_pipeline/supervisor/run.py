@@ -136,7 +136,9 @@ class Supervisor:
 
     def _guard(self) -> None:
         """Have a watchdog: it outlives this process and ends what it leaves."""
-        if self._watchdog is None or self._watchdog.poll() is not None:
+        if self._watchdog is not None and self._watchdog.poll() is None:
+            return
+        try:
             self._watchdog = subprocess.Popen(  # noqa: S603 - the command is our own.
                 [sys.executable, "-m", "ao_pipeline.supervisor.watchdog", self._mark],
                 stdin=subprocess.PIPE,
@@ -146,6 +148,8 @@ class Supervisor:
                 cwd=PROJECT_DIR,
                 start_new_session=True,
             )
+        except OSError as error:  # No memory for one more process just now: the next look tries again.
+            self._on_event("watchdog.not_started", {"reason": str(error)})
 
     def _announce(self) -> None:
         if not self._is_announced and all(child.was_up for child in self.children):
@@ -215,4 +219,5 @@ def _print_event(name: str, fields: Mapping[str, Any]) -> None:
         text = f"{name}\n{fields['table']}"
     else:
         text = " ".join([name, *(f"{key}={value}" for key, value in fields.items())])
-    print(f"{to_iso(utc_now())} {text}", file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):  # A terminal that is gone, a full disk behind it: the engine goes on unheard.
+        print(f"{to_iso(utc_now())} {text}", file=sys.stderr, flush=True)

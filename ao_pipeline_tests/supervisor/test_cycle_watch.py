@@ -47,3 +47,14 @@ def test_a_rotated_journal_is_read_from_its_start(tmp_path: Path) -> None:
     watch.look()
 
     assert heard == ["2026-11-22-10:15"]
+
+
+def test_a_journal_that_a_power_cut_damaged_stops_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "cycles.jsonl"
+    heard: list[str] = []
+    watch = CycleWatch(path, lambda _name, fields: heard.append(fields["cycle"]))
+
+    path.write_bytes(b"\xff\x00\xfe\n7\n[1]\n" + _line("2026-11-22-10:15").encode())
+    watch.look()
+
+    assert heard == ["2026-11-22-10:15"]

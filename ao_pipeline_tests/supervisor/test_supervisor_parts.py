@@ -6,8 +6,9 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import yaml
@@ -26,6 +27,7 @@ from ao_pipeline.supervisor.probes import (
     http_probe,
     runs_probe,
 )
+from ao_pipeline.supervisor.run import Supervisor, _print_event
 from ao_pipeline.supervisor.specs import engine_specs, write_workspace
 
 
@@ -40,6 +42,47 @@ def test_a_log_never_exceeds_its_files(tmp_path: Path) -> None:
     assert [file.name for file in files] == ["web.log", *(f"web.log.{n}" for n in range(1, KEPT_FILES + 1))]
     assert all(file.stat().st_size < 1100 for file in files)
     assert "line 0499" in files[0].read_text()
+
+
+def test_a_log_that_could_not_be_rotated_neither_stops_its_reader_nor_stays_silent(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "web.log", max_bytes=100)
+    (tmp_path / "web.log.2").write_text("older")
+    (tmp_path / f"web.log.{KEPT_FILES}").mkdir()  # Nothing can be moved to where this stands.
+    for _ in range(6):
+        log.write("x" * 60)
+    (tmp_path / f"web.log.{KEPT_FILES}").rmdir()
+
+    log.write("y" * 60)
+    log.write("the disk is back")
+    log.close()
+
+    assert "the disk is back" in (tmp_path / "web.log").read_text()
+
+
+def test_an_event_that_nobody_can_read_does_not_end_the_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - closed by the test's end; a flush of it raises, as on a full disk.
+    monkeypatch.setattr("sys.stderr", full)
+
+    _print_event("process.up", {"name": "daemon"})
+
+    with suppress(OSError):
+        full.close()
+
+
+def test_a_watchdog_that_cannot_be_started_now_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    supervisor = Supervisor((), tmp_path, {}, lambda name, _fields: told.append(name))
+
+    def no_memory(*_args: object, **_kwargs: object) -> NoReturn:
+        raise OSError(12, "Cannot allocate memory")
+
+    looks = iter([False, False, True])
+    with monkeypatch.context() as patch:
+        patch.setattr("ao_pipeline.supervisor.run.subprocess.Popen", no_memory)
+        supervisor.run(lambda _seconds: next(looks))
+
+    assert told.count("watchdog.not_started") == 2
+    assert told[-1] == "supervisor.stopped"
 
 
 @contextmanager
