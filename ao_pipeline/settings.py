@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -63,6 +63,12 @@ class Settings(BaseSettings):
     sandbox_enabled: bool = Field(default=True, description="Let `ao up` start the simulated upstreams")
     sandbox_port: Port = Field(default=_SANDBOX_PORT, description="Loopback port of the simulated upstreams")
     sandbox_seed: int = Field(default=20260101, ge=0, description="Seed of the simulated agency; same seed, same world")
+    sandbox_size: Literal["S", "M", "L"] = Field(
+        default="S", description="Size of the simulated agency: S, M as large as a real one, L five times that"
+    )
+    sandbox_faults_file: Path | None = Field(
+        default=None, description="File with the faults that the simulated upstreams begin with (docs/sandbox.md)"
+    )
     exporter_port: Port = Field(default=8711, description="Loopback port of /metrics and /health")
     webserver_port: Port = Field(default=3000, description="Loopback port of the Dagster UI")
     code_server_port: Port = Field(default=8712, description="Loopback port of Dagster's code server")
@@ -199,6 +205,11 @@ class Settings(BaseSettings):
     def is_simulated(self, source: str) -> bool:
         """Whether the sandbox stands in for a source."""
         return self.upstream_url(source).startswith(self.sandbox_url + "/")
+
+    @property
+    def sandbox_faults_path(self) -> Path | None:
+        """Absolute file of the faults that the sandbox begins with; None means it begins without."""
+        return None if self.sandbox_faults_file is None else _absolute(self.sandbox_faults_file)
 
     @property
     def xero_refresh_token_path(self) -> Path | None:

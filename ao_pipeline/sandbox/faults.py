@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from ao_pipeline.clock import monotonic_seconds
+from ao_pipeline.errors import ConfigError
 from ao_pipeline.sandbox.fault_bodies import GOOGLE
 from ao_pipeline.sandbox.world.draw import Draw
 from ao_pipeline.settings import SANDBOX_PATHS
@@ -115,6 +119,13 @@ class Fault:
         return True
 
 
+_FIELDS: Final = {field.name for field in fields(Fault)} - {"until", "since", "matched", "passed"} | {
+    "duration_seconds",
+    "after_seconds",
+}
+"""What the admin API takes."""
+
+
 class FaultBook:
     """The faults in force."""
 
@@ -129,15 +140,18 @@ class FaultBook:
         Raises:
             ValueError: The source, the kind or a field is unknown; nothing was added.
         """
-        fields = dict(wanted)
-        duration = fields.pop("duration_seconds", None)
-        fields["since"] = monotonic_seconds() + float(fields.pop("after_seconds", 0.0))
+        given = dict(wanted)
+        unknown = sorted(given.keys() - _FIELDS)
+        if unknown:
+            raise ValueError(f"fault has the unknown field {unknown[0]!r}; known are {', '.join(sorted(_FIELDS))}")
+        duration = given.pop("duration_seconds", None)
+        given["since"] = monotonic_seconds() + float(given.pop("after_seconds", 0.0))
         if duration is not None:
-            fields["until"] = fields["since"] + float(duration)
+            given["until"] = given["since"] + float(duration)
         try:
-            fault = Fault(**fields)
+            fault = Fault(**given)
         except TypeError as error:
-            raise ValueError(f"fault has a missing or unknown field: {error}") from error
+            raise ValueError(f"fault needs a source and a kind: {error}") from error
         if fault.source not in SOURCES or fault.kind not in KINDS:
             raise ValueError(f"fault needs a source of {sorted(SOURCES)} and a kind of {sorted(KINDS)}")
         if fault.kind == "revoke_subject":
@@ -169,6 +183,24 @@ class FaultBook:
         for fault in made:
             self.add(fault)
         return made
+
+    def load(self, path: Path) -> None:
+        """Add every fault of a file: a list, in JSON or YAML, of what the admin API takes one by one.
+
+        Raises:
+            ConfigError: The file cannot be read, or one of its faults is wrong; the message says which and why.
+        """
+        try:
+            wanted = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"AO_SANDBOX_FAULTS_FILE names {path}, which cannot be read: {error}") from error
+        if not isinstance(wanted, list) or not all(isinstance(fault, dict) for fault in wanted):
+            raise ConfigError(f"{path} must hold a list of faults, each with at least a source and a kind")
+        for number, fault in enumerate(wanted, start=1):
+            try:
+                self.add(fault)
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"{path}, fault {number}: {error}") from error
 
     def clear(self) -> None:
         """End every fault."""

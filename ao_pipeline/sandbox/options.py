@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ao_pipeline.clock import to_micros, utc_now
-from ao_pipeline.sandbox.world.size import SIZE_S, WorldSize
+from ao_pipeline.sandbox.world.size import SIZE_S, SIZES, WorldSize
 from ao_pipeline.settings import Settings
 
 
@@ -32,6 +32,8 @@ class SandboxOptions:
     xero_client_id: str = "sandbox-xero-client"
     xero_client_secret: str = "sandbox-xero-secret"
     xero_tenant_id: str = "00000000-0000-4000-8000-000000000001"
+    faults_file: Path | None = None
+    """List of faults, JSON or YAML, that are in force from the start."""
 
     @property
     def folder(self) -> Path:
@@ -50,6 +52,7 @@ def options_from(settings: Settings) -> SandboxOptions:
         data_dir=settings.data_path,
         port=settings.sandbox_port,
         seed=settings.sandbox_seed,
+        size=SIZES[settings.sandbox_size],
         mailboxes=tuple(box.strip() for box in settings.gmail_mailboxes.split(",") if box.strip()),
         google_subject=settings.google_subject,
         asana_token=settings.asana_token.get_secret_value(),
@@ -57,6 +60,7 @@ def options_from(settings: Settings) -> SandboxOptions:
         xero_client_id=settings.xero_client_id,
         xero_client_secret=settings.xero_client_secret.get_secret_value(),
         xero_tenant_id=settings.xero_tenant_id,
+        faults_file=settings.sandbox_faults_path,
     )
 
 

@@ -34,6 +34,8 @@ class Site:
         self.options = options
         self.clock = SandboxClock(options.frozen_at)
         self.faults = FaultBook()
+        if options.faults_file is not None:
+            self.faults.load(options.faults_file)
         self.mint = TokenMint(options)
         self.webhook_messages: list[dict[str, Any]] = []
         self.webhook_count = 0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from ao_pipeline.errors import TransientError
+from ao_pipeline.errors import ConfigError, TransientError
 from ao_pipeline.sandbox.admin import TRUTH
 from ao_pipeline.sandbox.options import SandboxOptions
 from ao_pipeline.sandbox.reference import agency_of, reference_files
@@ -205,6 +205,50 @@ def test_a_wrong_fault_is_refused_by_name(still: Upstreams, body: dict[str, str]
 
     assert answer.status_code == 400
     assert "fault" in answer.json()["error"]
+
+
+def test_a_field_that_a_fault_does_not_have_is_named_with_those_it_has(still: Upstreams) -> None:
+    body = {"source": "asana", "kind": "status", "details": {"status": 503}}
+
+    error = requests.post(still.sandbox.url + "/admin/fault", json=body, timeout=10).json()["error"]
+
+    assert "'details'" in error
+    assert "status" in error.split("known are")[1]
+
+
+def test_faults_of_a_file_are_in_force_from_the_start(options: SandboxOptions, tmp_path: Path) -> None:
+    path = tmp_path / "faults.yaml"
+    path.write_text(
+        "- {source: asana, kind: status, status: 503, count: 1}\n- {source: '*', kind: latency, seconds: 0.01}\n"
+    )
+    with serve(replace(options, faults_file=path)) as box:
+        answers = [requests.get(box.url + "/asana/api/1.0/workspaces", timeout=10).status_code for _ in range(2)]
+
+        assert answers == [503, 401]
+        assert requests.get(box.url + "/admin/state", timeout=10).json()["fault_hits"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("- {source: asana, kind: status}\n- {source: moon, kind: status}\n", "fault 2: fault needs a source of"),
+        ("- {source: asana, kind: latency, after_seconds: soon}\n", "fault 1"),
+        ("source: asana\n", "must hold a list"),
+        ("[", "cannot be read"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_wrong_file_of_faults_stops_the_start_and_is_named(
+    options: SandboxOptions, tmp_path: Path, text: str | None, problem: str
+) -> None:
+    path = tmp_path / "faults.yaml"
+    if text is not None:
+        path.write_text(text)
+
+    with pytest.raises(ConfigError, match=problem) as caught, serve(replace(options, faults_file=path)):
+        pass
+
+    assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize("table", TRUTH)

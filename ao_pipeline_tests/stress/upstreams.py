@@ -39,7 +39,10 @@ def run(histories: int, first_seed: int, sources: list[str]) -> dict[str, Any]:
             while tally.histories < histories:
                 seeds = range(seed, seed + min(BLOCK, histories - tally.histories))
                 postgres = server if block % POSTGRES_SHARE == POSTGRES_SHARE - 1 else ""
-                problems += play_block(source, seeds, tally, folder=Path(name) / source, postgres=postgres)
+                found = play_block(source, seeds, tally, folder=Path(name) / source, postgres=postgres)
+                for problem in found:
+                    print(f"{source}: {problem}", flush=True)
+                problems += found
                 seed, block = seeds.stop, block + 1
             if histories >= len(PLACES) * STEPS:
                 problems += [f"{source}: {kind} was never drawn" for kind in tally.missing(SUBJECTS[source])]
