@@ -13,9 +13,13 @@ from ao_pipeline.defs.blocking import GATE_CHECK
 from ao_pipeline.defs.jobs import CYCLE_LANE
 from ao_pipeline.defs.resources import opened_store
 from ao_pipeline.resilience.breaker_state import Phase
+from ao_pipeline.resilience.evidence import Category
 
 ENGINE: Final = "engine"
 """Actor of what no human asked for."""
+
+MAX_REVERTS: Final = 3
+"""Runs that try to take one refused commit back before a person must look."""
 
 LOOK_BACK_BUNDLES: Final = 200
 """Bundles searched for the last good state: two days of cycles."""
@@ -58,24 +62,50 @@ def revert_requests(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg
             if good is None:
                 store.hold(asset, reason=f"{reason}; there is no earlier state to return to", actor=ENGINE)
                 continue
-            requests.append(
-                dg.RunRequest(
-                    run_key=f"revert:{asset}:{root}",
-                    partition_key=good.cycle,
-                    asset_selection=[dg.AssetKey(asset.split("/"))],
-                    asset_check_keys=[],
-                    tags={
-                        tags.PURPOSE: "revert",
-                        tags.REASON: reason,
-                        tags.ACTOR: ENGINE,
-                        tags.HOLD: "true",
-                        tags.CYCLE: good.cycle,
-                        "dagster/priority": "10",
-                        **CYCLE_LANE,
-                    },
-                )
-            )
+            requests.append(_request(asset, good.cycle, run_key=f"revert:{asset}:{root}", reason=reason, attempt=1))
     return requests
+
+
+def revert_again(run: dg.DagsterRun) -> list[dg.RunRequest] | dg.SkipReason:
+    """Ask once more for a revert of the engine's own that failed; put the asset on hold when there is no use in it.
+
+    Nobody else would: its breaker is open, so no cycle computes the asset, and its rows are the refused ones.
+    """
+    asset, attempt = run.tags[tags.TAKES_BACK], int(run.tags[tags.ATTEMPT])
+    reason = run.tags[tags.REASON]
+    with opened_store() as store:
+        breaker = store.breakers.get(asset)
+        if (breaker.forced, breaker.forced_until_us, asset in store.holds()) != ("open", None, False):
+            return dg.SkipReason(f"somebody takes care of {asset} already")
+        failures = store.failures.latest(asset, limit=10)
+        is_refused = any(item.run_id == run.run_id and item.category == Category.PERMANENT for item in failures)
+        if is_refused or attempt >= MAX_REVERTS:
+            store.hold(
+                asset, reason=f"{reason}; it could not be taken back: its rows are the refused ones", actor=ENGINE
+            )
+            return dg.SkipReason(f"{asset} could not be taken back and is on hold")
+    key = f"revert:{asset}:{run.root_run_id or run.run_id}:{attempt + 1}"
+    return [_request(asset, run.tags[tags.CYCLE], run_key=key, reason=reason, attempt=attempt + 1)]
+
+
+def _request(asset: str, cycle: str, *, run_key: str, reason: str, attempt: int) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=run_key,
+        partition_key=cycle,
+        asset_selection=[dg.AssetKey(asset.split("/"))],
+        asset_check_keys=[],
+        tags={
+            tags.PURPOSE: "revert",
+            tags.REASON: reason,
+            tags.ACTOR: ENGINE,
+            tags.HOLD: "true",
+            tags.CYCLE: cycle,
+            tags.TAKES_BACK: asset,
+            tags.ATTEMPT: str(attempt),
+            "dagster/priority": "10",
+            **CYCLE_LANE,
+        },
+    )
 
 
 def last_good(history: Sequence[BundleHeader], refused: BundleHeader) -> BundleHeader | None:

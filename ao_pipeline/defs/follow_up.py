@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dagster as dg
 
+from ao_pipeline import clock
 from ao_pipeline.adapters.state.cycles import OPEN
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.defs import tags
-from ao_pipeline.defs.auto_revert import revert_requests
+from ao_pipeline.defs.auto_revert import revert_again, revert_requests
 from ao_pipeline.defs.gated import without_gated
 from ao_pipeline.defs.jobs import CYCLE_JOB_NAME, MANUAL_JOB, cycle_job, run_request
 from ao_pipeline.defs.operations import close_cycle, root_runs
 from ao_pipeline.defs.partitions import cycles_of_run
 from ao_pipeline.defs.resources import opened_store
+from ao_pipeline.errors import TransientError
 from ao_pipeline.settings import current_settings
 
 
@@ -26,13 +28,39 @@ def follow_up(context: dg.RunFailureSensorContext) -> list[dg.RunRequest] | dg.S
 
     Once a cycle, and in the open. A failed follow-up is not followed up: it closes the cycle as what it then is. A run that a
     person started from an asset in the UI, and one that heals, are no cycles: only what a check refused is taken back.
+
+    Raises:
+        LookAgainError: A database was away. The same run is looked at again with the next tick.
     """
+    try:
+        return _answer(context)
+    except TransientError as error:
+        raise LookAgainError(str(error)) from error
+    except Exception as error:
+        # Dagster's own storage, or a bug: no older run than this may keep the newer ones waiting.
+        span = cycles_of_run(context.dagster_run)
+        if span is None or Cycle.last_closed(clock.utc_now()) > span[1].shift(1):
+            raise
+        raise LookAgainError(f"{type(error).__name__}: the failed run is looked at again") from error
+
+
+class LookAgainError(dg.DagsterError):
+    """The failed run could not be looked at now.
+
+    Dagster moves on from a run whose evaluation raised, and nobody would follow it up any more. Only an error of its own
+    kind ends the tick without that.
+    """
+
+
+def _answer(context: dg.RunFailureSensorContext) -> list[dg.RunRequest] | dg.SkipReason:
     run = context.dagster_run
     if run.job_name not in (CYCLE_JOB_NAME, MANUAL_JOB):
         return dg.SkipReason("its failure is its answer")
     span = cycles_of_run(run)
     if run.tags.get("dagster/will_retry") == "true":
         return dg.SkipReason("Dagster runs it again")
+    if tags.TAKES_BACK in run.tags:
+        return revert_again(run)
     if span is None or run.tags.get(tags.PURPOSE) in ("revert", "recompute"):
         return dg.SkipReason("not a cycle")
     first, last = span
@@ -41,6 +69,8 @@ def follow_up(context: dg.RunFailureSensorContext) -> list[dg.RunRequest] | dg.S
     reverts = revert_requests(context.instance, run)
     if run.job_name == MANUAL_JOB or run.tags.get(tags.PURPOSE) == tags.HEAL:
         return reverts or dg.SkipReason("not a cycle; the next one computes what failed")
+    if not _has_begun(last):
+        return dg.SkipReason(f"nothing opened cycle {last}; the catch-up asks for it")
     skipped = without_gated(context.instance, run, skipped_assets(context.instance, run))
     if is_overtaken(last):
         return reverts or dg.SkipReason(f"a newer cycle is computed; cycle {last} is {_close(run, first, last)}")
@@ -68,6 +98,11 @@ def is_overtaken(cycle: Cycle) -> bool:
     """Tell whether a newer cycle is computed already: then this one is history, and nothing may be computed for it."""
     with opened_store() as store:
         return any(head.computed_cycle > cycle.key for head in store.heads().values())
+
+
+def _has_begun(cycle: Cycle) -> bool:
+    with opened_store() as store:
+        return store.cycles.get(cycle) is not None
 
 
 def _close(run: dg.DagsterRun, first: Cycle, last: Cycle) -> str:

@@ -24,6 +24,12 @@ ACTOR: Final = "ao/actor"
 HOLD: Final = "ao/hold"
 """`true`: put the asset on hold after reverting it."""
 
+TAKES_BACK: Final = "ao/takes_back"
+"""Asset whose refused commit the engine takes back with this run."""
+
+ATTEMPT: Final = "ao/attempt"
+"""How often the engine has asked for it."""
+
 ENGINE_LEASE: Final = "ao/engine_lease"
 """Token of the engine's lease that the run was asked for under: a newer one fences it off."""
 

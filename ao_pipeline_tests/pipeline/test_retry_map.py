@@ -13,6 +13,7 @@ import yaml
 from ao_pipeline import clock
 from ao_pipeline.adapters.state.inventory import ALL_SPECS
 from ao_pipeline.defs import lost_retries
+from ao_pipeline.defs.auto_revert import MAX_REVERTS
 from ao_pipeline.defs.catch_up import MAX_ATTEMPTS
 from ao_pipeline.defs.failures import STEP_RETRY
 from ao_pipeline.defs.location import build_definitions
@@ -78,6 +79,7 @@ def test_the_map_names_the_numbers_in_force() -> None:
         "run_retries": retries.RUN_RETRIES,
         "lost_retries": retries.LOST_RETRIES,
         "catch_up_runs": MAX_ATTEMPTS,
+        "revert_runs": MAX_REVERTS,
         "failures_to_open": POLICY.failures_to_open,
         "notification_attempts": DEFAULT_NOTIFY_POLICY.max_attempts,
         "alert_attempts": DEFAULT_ALERT_POLICY.max_attempts,
