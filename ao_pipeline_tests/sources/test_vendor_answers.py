@@ -392,6 +392,20 @@ def test_contacts_without_a_sync_token_are_kept_and_nothing_is_deleted(server: R
     assert result.drift == {"people.connections.no_sync_token": 1}
 
 
+def test_a_contact_whose_metadata_says_nothing_known_is_set_aside(server: Recorded) -> None:
+    people = [
+        {"resourceName": "people/c1", "metadata": {"unexpected": [1]}},
+        {"resourceName": "people/c2", "metadata": {}},
+    ]
+    server.play(connections={"connections": people, "nextSyncToken": "t2"})
+
+    result = server.collect("raw/people_contacts")
+
+    # It may be the sign that the contact is gone, broken on its way: a row without a name would hide that for ever.
+    assert ["people/c1" in record.record_key for record in result.quarantined] == [True]
+    assert result.rows.column("resource_name").to_pylist() == ["people/c2"]
+
+
 def test_changes_without_the_next_token_start_there_again(server: Recorded) -> None:
     file = {"id": "f", "mimeType": "text/plain"}
     server.play(changes={"kind": "x", "changes": [{"changeType": "file", "fileId": "f", "file": file}]})

@@ -64,6 +64,14 @@ CONNECTIONS_PAGE: Final = _page(
     "people.connections.list", "connections", "resourceName", "totalItems totalPeople", ("nextSyncToken",)
 )
 _MARKS: Final = object_of(primary=BOOLEAN)
+_ABOUT: Final = object_of(deleted=BOOLEAN, sources=list_of(object_of(updateTime=TEXT))) | {
+    "anyOf": [
+        {"type": "null"},
+        {"maxProperties": 0},
+        *({"required": [name]} for name in ("deleted", "sources", "objectType", "previousResourceNames")),
+    ]
+}
+"""Only here does a person say that it is gone: an object with nothing of what the vendor puts there is no answer."""
 PERSON: Final = RecordContract(
     name="people.person",
     key_field="resourceName",
@@ -72,7 +80,7 @@ PERSON: Final = RecordContract(
         "emailAddresses": list_of(object_of(metadata=_MARKS, value=TEXT, type=TEXT)),
         "phoneNumbers": list_of(object_of(metadata=_MARKS, value=TEXT, type=TEXT)),
         "organizations": list_of(object_of(metadata=_MARKS, name=TEXT, title=TEXT, department=TEXT)),
-        "metadata": object_of(deleted=BOOLEAN, sources=list_of(object_of(updateTime=TEXT))),
+        "metadata": _ABOUT,
     },
     known_fields=frozenset({"etag"}),
 )
