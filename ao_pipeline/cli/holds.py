@@ -74,7 +74,10 @@ def release(context: click.Context, asset: str, accept: bool) -> None:
 def accept_volume(session: Session, asset: str, reason: str) -> None:
     """Say that what is missing from ASSET's complete listing is really gone: its next commit may delete it."""
     from ao_pipeline.adapters.state.acceptance import accept_drop
+    from ao_pipeline.defs.engine import borrowed_on
+    from ao_pipeline.settings import current_settings
 
     spec = session.store.spec(asset)
-    bundle_id = accept_drop(session.store, spec.asset, actor=actor(), reason=reason)
+    with borrowed_on(session.store, current_settings()) as token:
+        bundle_id = accept_drop(session.store, spec.asset, actor=actor(), reason=reason, engine_token=token)
     click.echo(f"{spec.asset} may shrink with its next commit, once; bundle {bundle_id} says why")

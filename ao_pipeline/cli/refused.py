@@ -99,19 +99,22 @@ def drop_record(context: click.Context, asset: str, record: str) -> None:
 def retry(context: click.Context, asset: str, record: str, from_source: bool, as_json: bool) -> None:
     """Read what was kept of RECORD again and store its row if it is good now; exit 1 if it is refused still."""
     from ao_pipeline.adapters.state.refused import find_refused, replay_refused, reread_refused
+    from ao_pipeline.defs.engine import borrowed_on
+    from ao_pipeline.settings import current_settings
 
     session: Session = context.obj
     found = find_refused(session.store.database, record, asset=session.store.spec(asset).asset)
     name = f"{found['asset']} {found['record_hash'][:_SHOWN_HASH_DIGITS]} ({found['record_key']})"
     facts = {"asset": found["asset"], "record_key": found["record_key"]}
-    if from_source:
-        reread_refused(session.store, found, actor=actor())
-        facts["outcome"] = "to be read again"
-        told = f"{found['asset']} will be read in full by its next collection, {found['record_key']} with it."
-    else:
-        result = replay_refused(session.store, found, actor=actor())
-        facts |= asdict(result)
-        told = _tell(name, result)
+    with borrowed_on(session.store, current_settings()) as token:
+        if from_source:
+            reread_refused(session.store, found, actor=actor(), engine_token=token)
+            facts["outcome"] = "to be read again"
+            told = f"{found['asset']} will be read in full by its next collection, {found['record_key']} with it."
+        else:
+            result = replay_refused(session.store, found, actor=actor(), engine_token=token)
+            facts |= asdict(result)
+            told = _tell(name, result)
     if as_json:
         print_json(facts)
     else:

@@ -25,7 +25,7 @@ from ao_pipeline.defs.live import LIVE
 from ao_pipeline.resilience.run_recovery import Verdict, Worker, judge_waiting, judge_worker
 
 MAX_RUNS: Final = 50
-"""Live runs looked at in one evaluation; the queue lets four run at once."""
+"""Runs looked at in one evaluation, and queued ones beside them; the queue lets four run at once."""
 
 MAX_EVENTS: Final = 500
 """Events of a run searched for its process. One that waits for the code server has two for each try."""
@@ -45,13 +45,23 @@ _STARTED_PROCESS: Final = "Started process for run"
 
 def end_dead_runs(healing: Healing) -> None:
     """Look at every live run; end what is dead, hung or stuck, and remove the beats of runs that are over."""
-    records = healing.instance.get_run_records(dg.RunsFilter(statuses=LIVE), limit=MAX_RUNS)
-    runs = [record.dagster_run for record in records]
+    runs = _live_runs(healing.instance)
     for run in runs:
         verdict = _judge(healing, run, is_alone=len(runs) == _queued(runs))
         if verdict is not None and healing.may_act:
             _end(healing, run, verdict)
     _remove_stale_beats(healing, {run.run_id for run in runs})
+
+
+def _live_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Return the oldest of the runs that somebody works on, and of those in the queue: a long queue hides none that is dead."""
+    waiting = dg.DagsterRunStatus.QUEUED
+    kinds = ([status for status in LIVE if status != waiting], [waiting])
+    return [
+        record.dagster_run
+        for statuses in kinds
+        for record in instance.get_run_records(dg.RunsFilter(statuses=statuses), limit=MAX_RUNS, ascending=True)
+    ]
 
 
 def _queued(runs: list[dg.DagsterRun]) -> int:

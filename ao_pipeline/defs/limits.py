@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,8 +83,12 @@ def step_limits(
         )
 
     def die(reason: StepLimitError) -> None:
-        mark_stuck(stuck_folder, root_run=root_run, asset=asset)
-        os.write(2, f"ao: {reason}; it cannot be interrupted, so this process ends\n".encode())
+        with suppress(
+            OSError
+        ):  # On a full disk the retry hangs once more; a process that stays would hang for ten minutes.
+            mark_stuck(stuck_folder, root_run=root_run, asset=asset)
+        with suppress(OSError):
+            os.write(2, f"ao: {reason}; it cannot be interrupted, so this process ends\n".encode())
         os._exit(STUCK_EXIT_CODE)
 
     began = clock.monotonic_seconds()

@@ -80,7 +80,7 @@ def read_everything(
         refused=signs.refused,
         dead_messages=signs.dead_messages,
         waiting_messages=signs.waiting_messages,
-        undelivered=store.incidents.undelivered(),
+        undelivered=store.incidents.undelivered(now_us=to_micros(now)),
         healers=machinery.healers,
         switched_off=machinery.switched_off,
         failed_checks=machinery.failed_checks,

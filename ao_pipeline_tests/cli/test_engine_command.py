@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from ao_pipeline.adapters.state.store import StateStore
-from ao_pipeline_tests.cli.history import Ao
+from ao_pipeline_tests.cli.history import BILLS, Ao, refuse_one
 
 OTHER = "other-machine:00000000"
 
@@ -37,6 +39,31 @@ def test_rows_are_not_taken_back_from_a_standby(ao: Ao, store: StateStore) -> No
     before = {asset: head.seq for asset, head in store.heads().items()}
 
     refused = ao("revert", "--bundle", bundle, "--yes")
+
+    assert refused.exit_code == 1
+    assert OTHER in refused.output
+    assert {asset: head.seq for asset, head in store.heads().items()} == before
+
+
+@pytest.mark.parametrize("words", [["--from-source"], []])
+def test_a_refused_record_is_not_read_again_from_a_standby(ao: Ao, store: StateStore, words: list[str]) -> None:
+    refuse_one(store)
+    (record,) = store.quarantine()
+    store.leases.acquire(OTHER)
+    before = {asset: head.seq for asset, head in store.heads().items()}
+
+    refused = ao("quarantine", "retry", BILLS.asset, record["record_hash"], *words)
+
+    assert refused.exit_code == 1
+    assert OTHER in refused.output
+    assert {asset: head.seq for asset, head in store.heads().items()} == before
+
+
+def test_a_volume_is_not_accepted_from_a_standby(ao: Ao, store: StateStore) -> None:
+    store.leases.acquire(OTHER)
+    before = {asset: head.seq for asset, head in store.heads().items()}
+
+    refused = ao("accept-volume", BILLS.asset, "--reason", "we closed half of them")
 
     assert refused.exit_code == 1
     assert OTHER in refused.output

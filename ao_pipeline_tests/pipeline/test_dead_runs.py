@@ -281,6 +281,22 @@ def test_a_queued_run_is_left_alone_while_another_one_runs(
     assert status_of(instance, queued) == "QUEUED"
 
 
+def test_a_dead_run_is_found_behind_a_long_queue(
+    instance: dg.DagsterInstance, data: Path, worker: Callable[[str], subprocess.Popen[bytes]]
+) -> None:
+    run = started_run(instance)
+    process = worker(run.run_id)
+    queue = [started_run(instance, dg.DagsterRunStatus.QUEUED) for _ in range(dead_runs.MAX_RUNS + 5)]
+    assert evaluate(instance, data, evaluate(instance, data)).done == [], "what waits for a running run was ended"
+
+    process.kill()
+    process.wait()
+    evaluate(instance, data)
+
+    assert status_of(instance, run) == "FAILURE"
+    assert {status_of(instance, waiting) for waiting in queue} == {"QUEUED"}
+
+
 def test_a_retry_that_was_never_submitted_fails_and_so_is_tried_again(instance: dg.DagsterInstance, data: Path) -> None:
     first = started_run(instance, dg.DagsterRunStatus.FAILURE)
     retry = instance.create_run_for_job(

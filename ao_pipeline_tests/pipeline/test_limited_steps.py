@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -17,6 +20,7 @@ from ao_pipeline.adapters.stuck_steps import MAX_MARKS, is_stuck, mark_stuck
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.defs import collect, limits
 from ao_pipeline.defs.limits import STUCK_EXIT_CODE
+from ao_pipeline.errors import StepLimitError, StepStalledError
 from ao_pipeline.resilience.limits import Allowance
 from ao_pipeline.resilience.progress import beat
 from ao_pipeline.settings import PROJECT_DIR
@@ -145,6 +149,33 @@ def test_a_step_that_cannot_be_interrupted_costs_its_run_one_process_and_is_then
     assert "hung where nothing could interrupt it" in str(failed["raw__chat_messages"].step_failure_data)
     assert plant.cycle(THIRD).status == "success"
     assert plant.findings() == []
+
+
+def test_a_step_that_cannot_be_interrupted_ends_its_process_on_a_full_disk_too(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exits: list[int] = []
+
+    @contextmanager
+    def give_up_at_once(
+        _allowance: Allowance, *, abort: Callable[[], None], die: Callable[[StepLimitError], None]
+    ) -> Iterator[None]:
+        del abort
+        die(StepStalledError("truth/capacity made no progress for 60 s"))
+        yield
+
+    monkeypatch.setattr(limits.WATCHDOG, "watching", give_up_at_once)
+    monkeypatch.setattr(limits, "os", SimpleNamespace(write=os.write, _exit=exits.append))
+    (plant.settings.data_path / "stuck_steps").write_text("where the folder should be: nothing can be made in it")
+
+    @dg.asset
+    def hopeless(context):  # type: ignore[no-untyped-def]  # Dagster reads annotations as they stand, and here they are text.
+        with limits.step_limits(context, "truth/capacity", plant.settings, abort=lambda: None):
+            pass
+
+    dg.materialize([hopeless], instance=plant.instance, run_config=QUIET, raise_on_error=False)
+
+    assert exits == [STUCK_EXIT_CODE]
 
 
 def test_marks_of_stuck_steps_do_not_pile_up(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -66,11 +67,24 @@ def test_what_is_undelivered_counts_until_one_arrives(full_store: StateStore) ->
     (alert,) = log.due_alerts(now_us=NOW_US)
     for attempt in range(3):
         alert = log.mark_tried(alert, now_us=NOW_US + attempt, error="TransientError")
-    before = log.undelivered()
+    before = log.undelivered(now_us=NOW_US + MINUTE)
 
     log.mark_tried(alert, now_us=NOW_US + 10, error=None)
 
-    assert (before, log.undelivered(), log.alert_counts()) == (1, 0, {"sent": 1})
+    assert (before, log.undelivered(now_us=NOW_US + MINUTE), log.alert_counts()) == (1, 0, {"sent": 1})
+
+
+def test_alerts_that_fail_after_the_clock_was_set_back_are_undelivered(full_store: StateStore) -> None:
+    log = full_store.incidents
+    log.record([FAILED], now_us=NOW_US + 1440 * MINUTE)
+    (alert,) = log.due_alerts(now_us=NOW_US + 1440 * MINUTE)
+    log.mark_tried(alert, now_us=NOW_US + 1440 * MINUTE, error=None)
+    log.record([replace(FAILED, subject="another")], now_us=NOW_US)
+    (alert,) = log.due_alerts(now_us=NOW_US)
+
+    log.mark_tried(alert, now_us=NOW_US, error="PermanentError", is_permanent=True)
+
+    assert log.undelivered(now_us=NOW_US + MINUTE) == 1
 
 
 def test_the_exporter_reads_the_same_incidents(full_store: StateStore, database_url: str) -> None:

@@ -13,7 +13,7 @@ from ao_pipeline.cycle import Cycle
 from ao_pipeline.errors import UnknownNameError
 
 
-def accept_drop(store: StateStore, asset: str, *, actor: str, reason: str) -> str:
+def accept_drop(store: StateStore, asset: str, *, actor: str, reason: str, engine_token: int = 0) -> str:
     """Let the asset's next complete listing be as short as it is; return the bundle that says who said so, and why.
 
     Raises:
@@ -33,6 +33,7 @@ def accept_drop(store: StateStore, asset: str, *, actor: str, reason: str) -> st
         actor=actor,
         reason=reason,
         state_cycle=head.state_cycle,
+        engine_token=engine_token,
     )
     writer = store.begin(intent)
     header = writer.found or store.commit(writer, Change(spec.empty(), is_full=False)).header

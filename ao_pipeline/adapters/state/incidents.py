@@ -122,11 +122,17 @@ class IncidentLog:
             dead = ALERT.update().where(ALERT.c.status == "dead")
             return connection.execute(dead.values(status="pending", attempts=0, last_attempt_us=None)).rowcount
 
-    def undelivered(self, *, tries: int = 3) -> int:
-        """Return how many alerts were given up or failed `tries` times since the last one that was sent."""
-        sent = sa.select(sa.func.coalesce(sa.func.max(ALERT.c.last_attempt_us), 0)).where(ALERT.c.status == "sent")
+    def undelivered(self, *, now_us: int, tries: int = 3) -> int:
+        """Return how many alerts were given up or failed `tries` times since the last one that was sent.
+
+        What lies in the future was tried before the clock was set back: it says nothing about now.
+        """
+        is_past = ALERT.c.last_attempt_us <= now_us
+        sent = sa.select(sa.func.coalesce(sa.func.max(ALERT.c.last_attempt_us), 0)).where(
+            ALERT.c.status == "sent", is_past
+        )
         failed = sa.or_(ALERT.c.status == "dead", sa.and_(ALERT.c.status == "pending", ALERT.c.attempts >= tries))
-        query = sa.select(sa.func.count()).where(failed, ALERT.c.last_attempt_us > sent.scalar_subquery())
+        query = sa.select(sa.func.count()).where(failed, is_past, ALERT.c.last_attempt_us > sent.scalar_subquery())
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 

@@ -56,7 +56,7 @@ class Retried:
     bundle_id: str = ""
 
 
-def replay_refused(store: StateStore, record: dict[str, Any], *, actor: str) -> Retried:
+def replay_refused(store: StateStore, record: dict[str, Any], *, actor: str, engine_token: int = 0) -> Retried:
     """Read what was kept of a record with the contracts of this version, and commit its row if it is good now.
 
     A record that is refused again stays where it is, with the new reason. A newer stored version is not overwritten.
@@ -78,7 +78,7 @@ def replay_refused(store: StateStore, record: dict[str, Any], *, actor: str) -> 
             connection.execute(QUARANTINE.update().where(is_this).values(reason=replayed.reason))
         return Retried("refused", replayed.reason)
     # Begun first: a writer that stores a newer version after the look below leaves this one fenced off.
-    writer = store.begin(_intent(store, spec, record, name="replay", actor=actor))
+    writer = store.begin(_intent(store, spec, record, name="replay", actor=actor, engine_token=engine_token))
     if writer.found is None:
         with store.database.read() as connection:
             stored = store.tables.read_by_key(connection, spec, replayed.rows.select(list(spec.key_names))).to_pylist()
@@ -93,7 +93,7 @@ def replay_refused(store: StateStore, record: dict[str, Any], *, actor: str) -> 
     return outcome
 
 
-def reread_refused(store: StateStore, record: dict[str, Any], *, actor: str) -> None:
+def reread_refused(store: StateStore, record: dict[str, Any], *, actor: str, engine_token: int = 0) -> None:
     """Let the next collection of the record's asset read everything anew, with the contracts of this version.
 
     Clearing the cursor reads what the upstream says now, and a full listing resolves whatever is not refused again. No row
@@ -103,14 +103,16 @@ def reread_refused(store: StateStore, record: dict[str, Any], *, actor: str) -> 
         UnknownNameError: The asset was never computed.
     """
     spec = store.spec(record["asset"])
-    writer = store.begin(_intent(store, spec, record, name="read-again", actor=actor))
+    writer = store.begin(_intent(store, spec, record, name="read-again", actor=actor, engine_token=engine_token))
     if writer.found is None:
         store.commit(writer, Change(spec.empty(), is_full=False, cursor={}))
     with store.database.write() as connection:
         connection.execute(QUARANTINE.update().where(_is_this(record)).values(status="open"))
 
 
-def _intent(store: StateStore, spec: TableSpec, record: dict[str, Any], *, name: str, actor: str) -> Intent:
+def _intent(
+    store: StateStore, spec: TableSpec, record: dict[str, Any], *, name: str, actor: str, engine_token: int
+) -> Intent:
     head = store.head(spec.asset)
     if head is None or not head.computed_cycle:
         raise UnknownNameError(f"{spec.asset} was never computed; `ao cycle` computes it")
@@ -123,6 +125,7 @@ def _intent(store: StateStore, spec: TableSpec, record: dict[str, Any], *, name:
         actor=actor,
         reason=f"record {record['record_hash'][:12]} is to be read again",
         state_cycle=head.state_cycle,
+        engine_token=engine_token,
     )
 
 
