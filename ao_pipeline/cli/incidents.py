@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def incidents(context: click.Context, only_open: bool, limit: int, as_json: bool) -> None:
-    """List incidents, the newest first. One is open until what it names is gone and stayed away for a while."""
+    """List incidents, the newest first. One that is gone is settling, and still open, until it stayed away for a while."""
     if context.invoked_subcommand is not None:
         return
     session: Session = context.obj
@@ -66,10 +66,12 @@ def resend(session: Session) -> None:
 
 
 def _incident_row(item: Incident) -> tuple[Any, ...]:
-    until = None if item.resolved_at_us is None else clock.from_micros(item.resolved_at_us)
+    until: Any = "" if item.resolved_at_us is None else clock.from_micros(item.resolved_at_us)
+    if item.is_settling(clock.to_micros(clock.utc_now())):
+        until = "settling"
     told = "yes" if item.opened_alert else "no"
     since = clock.from_micros(item.opened_at_us)
-    return item.kind.value, item.subject, since, until or "", item.count, told, item.detail
+    return item.kind.value, item.subject, since, until, item.count, told, item.detail
 
 
 def _incident_json(item: Incident) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def _incident_json(item: Incident) -> dict[str, Any]:
         "opened_at": clock.from_micros(item.opened_at_us),
         "last_seen_at": clock.from_micros(item.last_seen_us),
         "resolved_at": None if item.resolved_at_us is None else clock.from_micros(item.resolved_at_us),
+        "is_settling": item.is_settling(clock.to_micros(clock.utc_now())),
         "count": item.count,
         "opened_alert": item.opened_alert,
         "resolved_alert": item.resolved_alert,

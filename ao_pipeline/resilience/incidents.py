@@ -127,6 +127,10 @@ class Incident:
     def is_open(self) -> bool:
         return self.resolved_at_us is None
 
+    def is_settling(self, now_us: int) -> bool:
+        """Whether it is gone already, and open only until it has stayed away for long enough."""
+        return self.is_open and now_us - self.last_seen_us > RETURN_GAP_US
+
 
 @dataclass(frozen=True)
 class Alert:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from ao_pipeline import clock
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.resilience.conditions import Condition, IncidentKind
 from ao_pipeline_tests.cli.history import Ao
@@ -31,6 +32,15 @@ def test_incidents_are_listed_open_and_over(store: StateStore, ao: Ao) -> None:
     assert [(item["kind"], item["resolved_at"] is None) for item in every] == [("stale", True), ("cycle_failed", False)]
     assert [item["kind"] for item in open_ones] == ["stale"]
     assert "it published nothing" in ao("incidents").stdout
+
+
+def test_what_is_gone_but_open_is_said_to_settle(store: StateStore, ao: Ao) -> None:
+    store.incidents.record([FAILED], now_us=NOW_US)
+
+    assert "settling" in ao("incidents").stdout
+    assert json.loads(ao("incidents", "--json").stdout)["incidents"][0]["is_settling"] is True
+    store.incidents.record([FAILED], now_us=clock.to_micros(clock.utc_now()))
+    assert "settling" not in ao("incidents").stdout
 
 
 def test_alerts_that_were_given_up_are_sent_again_when_asked(store: StateStore, ao: Ao) -> None:
