@@ -12,7 +12,8 @@ import pytest
 
 from ao_pipeline.adapters.files_source.intake import Limits
 from ao_pipeline.collect.files.charsets import decode, plain_words
-from ao_pipeline.collect.files.mail import fold_subject, read_date
+from ao_pipeline.collect.files.mail import fold_subject
+from ao_pipeline.collect.files.mail_dates import read_date
 from ao_pipeline.collect.files.mail_parts import build_payload
 from ao_pipeline.collect.files.mbox import split_mbox
 from ao_pipeline_tests.files.archive import CHARSETS, Archive, write_archive

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from ao_pipeline.adapters.files_source.folder import Found, Kind, chunks
+from ao_pipeline.adapters.files_source.folder import Found, Kind
 from ao_pipeline.adapters.files_source.intake import FilesRequest, Intake, collect_changed
+from ao_pipeline.adapters.files_source.reading import chunks
 from ao_pipeline.collect.batch import Record, Row
 from ao_pipeline.collect.contracts import asana as contracts
 from ao_pipeline.collect.contracts.contract import RecordContract
 from ao_pipeline.collect.files.asana import (
+    GID,
     TASK_FIELDS,
     TaskTable,
     csv_projects,
@@ -22,11 +24,11 @@ from ao_pipeline.collect.files.asana import (
     user_of,
 )
 from ao_pipeline.collect.files.json_stream import stream_items
-from ao_pipeline.collect.files.tabular import is_day_first, rows
+from ao_pipeline.collect.files.tabular import is_day_first, readable, rows
 from ao_pipeline.collect.parse import asana as parse
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.collect.tables import RAW_ASANA_PROJECTS, RAW_ASANA_TASKS, RAW_ASANA_USERS
-from ao_pipeline.collect.values import BadValueError
+from ao_pipeline.collect.values import BadValueError, clean_text
 
 KINDS: Final = (Kind.ASANA_CSV, Kind.ASANA_JSON)
 
@@ -52,7 +54,9 @@ def collect_tasks(request: FilesRequest, units: list[Found]) -> Collected:
     def from_row(row: dict[str, str], table: TaskTable) -> Taken:
         if not tables or tables[-1] is not table:
             tables[:] = [table]
-        yield {"gid": row.get("task id") or "?", "row": row}
+        gid = row.get("task id", "")
+        # Without an id of its own the row's number tells it from others in the quarantine.
+        yield {"gid": gid if GID.fullmatch(gid) else f"{gid or '?'} in row {table.row}", "row": row}
 
     return _collect(request, units, intake, from_row, lambda task: iter([task]), needs_parents=True)
 
@@ -129,14 +133,15 @@ def _collect(
 
 
 def _from_csv(unit: Found, from_row: FromRow, needs_parents: bool) -> Iterator[tuple[int, Taken | BadValueError]]:
-    table = TaskTable(unit.path.stem)
+    table = TaskTable(clean_text(unit.path.stem))
     if needs_parents:
-        dates = (row.get(name, "") for _, row in rows(chunks(unit.path)) for name in _DATES)
+        dates = (row.get(name, "") for _, row in readable(rows(chunks(unit.path))) for name in _DATES)
         table.is_day_first = is_day_first(dates) is not False
-        table.learn_parents(row for _, row in rows(chunks(unit.path)))
+        table.learn_parents(row for _, row in readable(rows(chunks(unit.path))))
         if table.children:
-            table.learn_names(row for _, row in rows(chunks(unit.path)))
+            table.learn_names(row for _, row in readable(rows(chunks(unit.path))))
     for number, row in rows(chunks(unit.path)):
+        table.row = number
         yield number, from_row(row, table)
 
 

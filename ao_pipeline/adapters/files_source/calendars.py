@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
-from ao_pipeline.adapters.files_source.folder import PEEK_BYTES, Found, Kind, chunks, read_range
+from ao_pipeline.adapters.files_source.folder import PEEK_BYTES, Found, Kind
 from ao_pipeline.adapters.files_source.intake import FilesRequest, Intake, collect_changed
+from ao_pipeline.adapters.files_source.reading import chunks, read_range
 from ao_pipeline.collect.batch import Record, Row
 from ao_pipeline.collect.contracts.contract import RecordContract
 from ao_pipeline.collect.files.ical import EVENT, event_record, google_event
@@ -15,6 +17,7 @@ from ao_pipeline.collect.files.ical_lines import Calendar, read_events
 from ao_pipeline.collect.parse.calendar import is_tombstone, parse_event
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.collect.tables import RAW_CALENDAR_CALENDARS, RAW_CALENDAR_EVENTS
+from ao_pipeline.collect.values import BadValueError
 
 KINDS: Final = (Kind.CALENDAR,)
 
@@ -45,20 +48,35 @@ class _Reading:
     def read(self, unit: Found, begin: int, intake: Intake) -> Iterator[int]:
         self._calendar = _empty(self._request)
         owner = calendar_id(unit, self._request)
-        for number, lines in enumerate(read_events(chunks(unit.path), self._calendar)):
-            if number < begin:
-                continue
-            self._take(event_record(lines), lines, owner, intake)
-            yield number + 1
+        number = -1
+        try:
+            for number, lines in enumerate(read_events(chunks(unit.path), self._calendar)):
+                if number < begin:
+                    # Taken in before: only its version is needed, for another one may follow.
+                    self._learn(lines, owner)
+                    continue
+                self._take(event_record(lines), lines, owner, intake)
+                yield number + 1
+        except BadValueError as error:
+            # The rest of the file cannot be read; what came before has been.
+            intake.refuse(unit, number + 1, str(error))
         for name, count in self._calendar.ignored.items():
             for _ in range(count):
                 intake.count(f"ics_ignored:{name[:30]}")
+
+    def _learn(self, lines: list[str], owner: str) -> None:
+        try:
+            event = google_event(event_record(lines), self._calendar)
+        except BadValueError:
+            return
+        key, version = (owner, event["id"]), _version(lines, event)
+        self._sequences[key] = max(version, self._sequences.get(key, version))
 
     def _take(self, record: Record, lines: list[str], owner: str, intake: Intake) -> None:
         size = sum(map(len, lines))
         try:
             event: dict[str, Any] = google_event(record, self._calendar)
-        except ValueError:
+        except BadValueError:
             intake.add(record, size=size, scope={"calendar_id": owner})
             return
         version = _version(lines, event)
@@ -78,7 +96,7 @@ class _Reading:
 
 def _version(lines: list[str], event: dict[str, Any]) -> tuple[int, str]:
     text = next((line.partition(":")[2].strip() for line in lines if line[:8].upper() == "SEQUENCE"), "0")
-    return int(text) if text.isdigit() and len(text) < 10 else 0, str(event["updated"] or "")
+    return int(text) if text.isdecimal() and len(text) < 10 else 0, str(event["updated"] or "")
 
 
 def _empty(request: FilesRequest) -> Calendar:
@@ -96,8 +114,9 @@ def calendar_id(unit: Found, request: FilesRequest) -> str:
 def _described(unit: Found, request: FilesRequest) -> Calendar:
     """Return what the head of a file says of its calendar."""
     calendar = _empty(request)
-    for _ in read_events([read_range(unit.path, 0, 16 * PEEK_BYTES)], calendar):
-        pass
+    with suppress(BadValueError):
+        for _ in read_events([read_range(unit.path, 0, 16 * PEEK_BYTES)], calendar):
+            pass
     return calendar
 
 

@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ao_pipeline.adapters.files_source.folder import Found, Kind, chunks, read_range
+from ao_pipeline.adapters.files_source.folder import Found, Kind
 from ao_pipeline.adapters.files_source.intake import FilesRequest, Intake, collect_changed
+from ao_pipeline.adapters.files_source.reading import chunks, read_range
 from ao_pipeline.collect.files.chat import (
     MEMBER,
     MESSAGE,
     SPACE,
+    content_id,
     group_members,
     parse_group,
     parse_person,
@@ -54,7 +56,10 @@ def collect_members(request: FilesRequest, units: list[Found]) -> Collected:
     def read(unit: Found, begin: int, target: Intake) -> Iterator[int]:
         if unit.kind is Kind.CHAT_GROUP:
             try:
-                members = group_members(_group(unit, target))
+                members, strangers = group_members(_group(unit, target))
+                if not begin:
+                    for _ in range(strangers):
+                        target.count("chat_member_without_address")
             except BadValueError:
                 target.count("group_broken")
                 members = []
@@ -77,9 +82,14 @@ def collect_messages(request: FilesRequest, units: list[Found]) -> Collected:
             for number, item in enumerate(stream_items(chunks(unit.path), "messages")):
                 if number < begin:
                     continue
-                record: dict[str, Any] = (
-                    {**item, "space": space} if isinstance(item, dict) else {"item": str(item)[:500]}
-                )
+                if not isinstance(item, dict):
+                    target.refuse(unit, number, "an item of the export is no message", item=item)
+                    yield number + 1
+                    continue
+                record: dict[str, Any] = {**item, "space": space}
+                if "message_id" not in record and record.get("created_date"):
+                    # Exports of before 2022 have no ids.
+                    record["message_id"] = content_id(item)
                 if record.get("created_date") and takeout_instant(record["created_date"]) is None:
                     target.count("chat_without_date")
                 target.add(record, size=500 + len(str(record.get("text", ""))))

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from ao_pipeline.adapters.files_source.reading import chunks
 from ao_pipeline.collect.files.tabular import kind_of_header
 from ao_pipeline.errors import ConfigError, TransientError
 
@@ -18,10 +19,9 @@ MAX_FILES: Final = 500_000
 """Files looked at. A Maildir of many years fits; a home folder named by mistake ends here."""
 
 PEEK_BYTES: Final = 4096
-CHUNK_BYTES: Final = 1 << 20
 
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
-_MBOX: Final = re.compile(rb"(\xef\xbb\xbf)?\s*From [^\n]*\n(>?From |[!-9;-~]{1,200}[ \t]*:)")
+_MBOX: Final = re.compile(rb"(\xef\xbb\xbf)?\s*From [^\n]*\n\s{0,4}(>?From |[!-9;-~]{1,200}[ \t]*:)")
 _MAPPING_SUFFIX: Final = ".columns.yaml"
 _CHAT_MESSAGES: Final = "messages.json"
 _CHAT_GROUP: Final = "group_info.json"
@@ -127,11 +127,12 @@ def survey(root: Path) -> tuple[list[Found], list[Ignored]]:
         if _is_maildir(folder):
             found.append(_mails(root, folder, maildir_files(folder)))
             continue
-        loose = [name for name in names if name.lower().endswith((".eml", ".emlx"))]
+        loose = loose_files(folder)
         if loose:
-            found.append(_mails(root, folder, [folder / name for name in loose]))
+            found.append(_mails(root, folder, loose))
+        mails = {path.name for path in loose}
         for name in names:
-            if name in loose or name.endswith(_MAPPING_SUFFIX):
+            if name in mails or name.endswith(_MAPPING_SUFFIX):
                 continue
             file = _recognize(root, folder / name, set(names))
             if isinstance(file, Found):
@@ -162,13 +163,22 @@ def _is_maildir(folder: Path) -> bool:
 
 def maildir_files(folder: Path) -> list[Path]:
     """Return the mails of a Maildir, in the order of their unique names, flags and state aside."""
-    files = [Path(entry.path) for part in ("cur", "new") for entry in os.scandir(folder / part) if entry.is_file()]
+    files = (path for part in ("cur", "new") for path in _visible_files(folder / part))
     return sorted(files, key=lambda path: path.name.partition(":")[0])
 
 
 def loose_files(folder: Path) -> list[Path]:
     """Return the single mails of a folder."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".eml", ".emlx"))
+    return sorted(path for path in _visible_files(folder) if path.suffix.lower() in (".eml", ".emlx"))
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    """Yield the files that can be read; hidden ones are the file system's own, such as a Mac's `._` twins."""
+    try:
+        with os.scandir(folder) as entries:
+            yield from (Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_file())
+    except OSError as error:
+        raise TransientError(f"the folder {folder.name} cannot be listed: {error.strerror}") from error
 
 
 def mail_files(found: Found) -> list[Path]:
@@ -179,7 +189,12 @@ def mail_files(found: Found) -> list[Path]:
 def _mails(root: Path, folder: Path, files: list[Path]) -> Found:
     digest = hashlib.blake2b(digest_size=7)
     for path in files:
-        stat = path.stat()
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise TransientError(
+                f"{path.name} vanished while its folder was listed; the next cycle lists it"
+            ) from error
         digest.update(f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogatepass"))
     name = _relative(root, folder) or root.name
     return Found(Kind.MAILS, folder, name, len(files), int.from_bytes(digest.digest(), "big"))
@@ -237,6 +252,8 @@ def _kind(path: Path, head: bytes, siblings: set[str], *, is_mapped: bool) -> Ki
         return Kind.ASANA_JSON if b'"data"' in head and b'"gid"' in head else None
     if suffix in (".yaml", ".yml", ".html"):
         return None
+    if b"\n" not in head:
+        head = head.replace(b"\r", b"\n")
     return Kind.MBOX if _MBOX.match(head) else None
 
 
@@ -254,36 +271,3 @@ def content_digest(found: Found) -> str:
             for chunk in chunks(path):
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-def chunks(path: Path, start: int = 0) -> Iterator[bytes]:
-    """Yield a file's bytes from `start` on, a bounded piece at a time.
-
-    Raises:
-        TransientError: It vanished or cannot be read just now.
-    """
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
-    except OSError as error:
-        raise TransientError(
-            f"{path.name} cannot be read: {error.strerror}; it is read again in the next cycle"
-        ) from error
-
-
-def read_range(path: Path, start: int, length: int) -> bytes:
-    """Return a piece of a file.
-
-    Raises:
-        TransientError: It vanished or cannot be read just now.
-    """
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read(length)
-    except OSError as error:
-        raise TransientError(
-            f"{path.name} cannot be read: {error.strerror}; it is read again in the next cycle"
-        ) from error

@@ -129,7 +129,7 @@ class Intake:
         self.count("unreadable")
 
     def delete(self, key: Key) -> None:
-        """Take out a row that its file says is gone."""
+        """Take out a row that its file says is gone, also one that was taken in before; a later item brings it back."""
         self.deleted.add(key)
 
     def count(self, name: str) -> None:
@@ -144,11 +144,18 @@ class Intake:
             or self._request.monotonic() - self._started >= self._limits.seconds
         )
 
+    def _without(self, keys: set[Key]) -> pa.Table:
+        rows = self._batch.table()
+        if not keys:
+            return rows
+        columns = [rows.column(name).to_pylist() for name in self.spec.key_names]
+        return rows.filter(pa.array([key not in keys for key in zip(*columns, strict=True)], pa.bool_()))
+
     def collected(self, cursor: Cursor, *, files: int) -> Collected:
         """Return the outcome: always partial, for a folder that lacks something proves nothing."""
-        deleted = self.deleted - self._batch.keys - self._batch.quarantined_keys
+        deleted = self.deleted - self._batch.quarantined_keys
         return Collected(
-            rows=self._batch.table(),
+            rows=self._without(self.deleted & self._keys),
             is_full=False,
             deleted=_key_table(self.spec, deleted),
             cursor=cursor,

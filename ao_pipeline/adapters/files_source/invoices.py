@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ao_pipeline.adapters.files_source.folder import Found, Kind, chunks, read_range
+from ao_pipeline.adapters.files_source.folder import Found, Kind
 from ao_pipeline.adapters.files_source.intake import FilesRequest, Intake, collect_changed
+from ao_pipeline.adapters.files_source.reading import chunks, read_range
 from ao_pipeline.collect.batch import Record, Row
 from ao_pipeline.collect.files.invoices import (
     CONTACT,
@@ -19,7 +20,7 @@ from ao_pipeline.collect.files.invoices import (
     xero_invoice,
 )
 from ao_pipeline.collect.files.tabular import Row as Cells
-from ao_pipeline.collect.files.tabular import is_day_first, rows
+from ao_pipeline.collect.files.tabular import is_day_first, readable, rows
 from ao_pipeline.collect.parse import xero as parse
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.collect.tables import RAW_XERO_CONTACTS, RAW_XERO_INVOICES
@@ -46,8 +47,8 @@ class _Invoices:
         last: dict[str, int] = {}
         number = -1
         try:
-            for number, row in _rows(unit, columns):
-                last[invoice_key(row, columns)] = number
+            for place, row in readable(_rows(unit, columns)):
+                last[invoice_key(row, columns)] = place
             self._day_first = _day_first(unit, columns, intake)
             for number, key, group in group_rows(_rows(unit, columns), last, columns):
                 if number < begin:
@@ -105,7 +106,7 @@ def _rows(unit: Found, columns: Columns) -> Iterator[tuple[int, Cells]]:
 def _day_first(unit: Found, columns: Columns, intake: Intake) -> bool:
     if columns.day_first is not None:
         return columns.day_first
-    days = (columns.value(row, name) for _, row in _rows(unit, columns) for name in _DAYS)
+    days = (columns.value(row, name) for _, row in readable(_rows(unit, columns)) for name in _DAYS)
     found = is_day_first(days)
     if found is None:
         # Either no date needs the answer, or none gives it; Xero's home writes the day first.

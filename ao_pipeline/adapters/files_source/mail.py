@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ao_pipeline.adapters.files_source.folder import PEEK_BYTES, Found, Kind, chunks, mail_files, read_range
+from ao_pipeline.adapters.files_source.folder import PEEK_BYTES, Found, Kind, mail_files
 from ao_pipeline.adapters.files_source.intake import FilesRequest, Intake, collect_changed, in_order
+from ao_pipeline.adapters.files_source.reading import chunks, read_range
 from ao_pipeline.collect.contracts.google import MAIL
 from ao_pipeline.collect.files.mail import (
     Identity,
@@ -24,10 +26,11 @@ from ao_pipeline.collect.files.mail import (
     raw_digest,
 )
 from ao_pipeline.collect.files.mail_parts import MAX_HEADER_BYTES
-from ao_pipeline.collect.files.mbox import separator_line, split_mbox
+from ao_pipeline.collect.files.mbox import separator_line, split_mbox, unix_ends
 from ao_pipeline.collect.files.threads import MailIndex
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.collect.tables import RAW_GMAIL_MESSAGES
+from ao_pipeline.errors import TransientError
 
 KINDS: Final = (Kind.MBOX, Kind.MAILS)
 
@@ -38,7 +41,11 @@ _HEAD_BYTES: Final = 16 * 1024
 """Bytes read of a mail to index it; nearly all headers end before."""
 
 _CACHE: Final = 2_000
-"""Fingerprints kept of mails that share an id."""
+"""Mails, and groups of mails that share an id, of which the fingerprints are kept."""
+
+_MAX_COUNT_DIGITS: Final = 12
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_NOTHING: Final = b" \t\r\n" + _BYTE_ORDER_MARK
 
 
 def collect_messages(request: FilesRequest, units: list[Found]) -> Collected:
@@ -74,6 +81,21 @@ def mailbox_of(unit: Found) -> str:
     return unit.owner
 
 
+@dataclass
+class _Group:
+    """Mails of one mailbox that share an id, as far as they have been read.
+
+    Attributes:
+        through: The place in the index that was reached.
+        marks: Their keys with their fingerprints.
+        keys: Their keys: ids that share a digest by chance differ here.
+    """
+
+    through: int = 0
+    marks: set[tuple[str, str]] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)
+
+
 class _Mailbox:
     """One mailbox: its index, and its mails on demand."""
 
@@ -83,7 +105,8 @@ class _Mailbox:
         self._numbers = {unit.name: number for number, unit in enumerate(units)}
         self._files = {unit.name: mail_files(unit) for unit in units if unit.kind is Kind.MAILS}
         self._firsts: list[int] = []
-        self._fingerprints: OrderedDict[int, str] = OrderedDict()
+        self._marks: OrderedDict[int, tuple[str, str]] = OrderedDict()
+        self._groups: OrderedDict[int, _Group] = OrderedDict()
         self._index = MailIndex()
         for number, unit in enumerate(units):
             self._firsts.append(len(self._index))
@@ -107,18 +130,21 @@ class _Mailbox:
     def _take(self, unit: Found, mail: int, intake: Intake) -> None:
         index = self._index
         raw, envelope = self._raw(unit, index.places[mail], index.lengths[mail], MAX_MAIL_BYTES)
-        if not raw.strip():
+        if not raw.strip(_NOTHING):
+            # Between a separator and the next there may be nothing; before the first it is no mail.
+            if envelope or unit.kind is Kind.MAILS:
+                intake.count("mail_empty")
             return
         if index.lengths[mail] > MAX_MAIL_BYTES:
             intake.count("mail_cut")
         key = identify(raw).message_id or raw_digest(raw)
         if index.is_shared(mail):
-            same = self._same_key(mail, key)
-            own = self._fingerprint(mail)
-            if any(self._fingerprint(other) == own for other in same):
+            group = self._group(mail)
+            own = self._mark(mail)[1]
+            if (key, own) in group.marks:
                 intake.count("mail_copies")
                 return
-            if same:
+            if key in group.keys:
                 intake.count("mail_ids_reused")
                 key = f"{key}~{own}"
         record = mail_record(
@@ -133,11 +159,19 @@ class _Mailbox:
             intake.count("mail_without_date")
         intake.add(record, size=2_000 + min(len(raw), 100_000), scope={"mailbox": self._owner})
 
-    def _same_key(self, mail: int, key: str) -> list[int]:
-        return [other for other in self._index.earlier(mail) if self._key(other) == key]
-
-    def _key(self, mail: int) -> str:
-        return self._identify(*self._where(mail))[1]
+    def _group(self, mail: int) -> _Group:
+        """Return what is known of the mails before this one that share its id: each is read once."""
+        index = self._index
+        group = self._groups.setdefault(index.group(mail), _Group())
+        self._groups.move_to_end(index.group(mail))
+        if len(self._groups) > _CACHE:
+            self._groups.popitem(last=False)
+        for other in index.between(mail, begin=group.through):
+            mark = self._mark(other)
+            group.marks.add(mark)
+            group.keys.add(mark[0])
+        group.through = mail
+        return group
 
     def _thread(self, mail: int, key: str) -> str:
         root = self._index.root(mail)
@@ -154,14 +188,15 @@ class _Mailbox:
         index = self._index
         return self._units[index.files[mail]], index.places[mail], index.lengths[mail]
 
-    def _fingerprint(self, mail: int) -> str:
-        found = self._fingerprints.get(mail)
+    def _mark(self, mail: int) -> tuple[str, str]:
+        """Return a mail's key and fingerprint."""
+        found = self._marks.get(mail)
         if found is None:
             raw, envelope = self._raw(*self._where(mail), MAX_MAIL_BYTES)
             record = mail_record(raw, message_id="-", thread_id="-", envelope=envelope, labels=(), size_bytes=0)
-            found = self._fingerprints[mail] = fingerprint(record)
-            if len(self._fingerprints) > _CACHE:
-                self._fingerprints.popitem(last=False)
+            found = self._marks[mail] = identify(raw).message_id or raw_digest(raw), fingerprint(record)
+            if len(self._marks) > _CACHE:
+                self._marks.popitem(last=False)
         return found
 
     def _identify(self, unit: Found, start: int, length: int) -> tuple[Identity, str]:
@@ -176,23 +211,31 @@ class _Mailbox:
     def _raw(self, unit: Found, start: int, length: int, limit: int) -> tuple[bytes, str]:
         """Return a mail's bytes and its separator line."""
         if unit.kind is Kind.MAILS:
-            raw = read_range(self._files[unit.name][start], 0, limit)
-            if self._files[unit.name][start].suffix == ".emlx":
+            path = self._files[unit.name][start]
+            raw = read_range(path, 0, limit)
+            if path.suffix.lower() == ".emlx":
                 # Apple writes the length on a line of its own before the mail, and its own notes behind it.
                 count, _, rest = raw.partition(b"\n")
-                raw = rest[: int(count)] if count.strip().isdigit() else raw
-            return raw, ""
-        raw = read_range(unit.path, start, min(length, limit))
+                digits = count.strip()
+                raw = rest[: int(digits)] if digits.isdigit() and len(digits) <= _MAX_COUNT_DIGITS else raw
+            return _without_lead(unix_ends(raw)), ""
+        raw = unix_ends(read_range(unit.path, start, min(length, limit)))
         line, body = separator_line(raw)
-        return raw[body:], line.decode("latin-1")
+        return _without_lead(raw[body:]), line.decode("latin-1")
 
     def _places(self, unit: Found, start: int) -> Iterator[tuple[int, int]]:
         if unit.kind is Kind.MAILS:
             for number, path in enumerate(self._files[unit.name]):
-                yield number, path.stat().st_size
+                try:
+                    yield number, path.stat().st_size
+                except OSError as error:
+                    raise TransientError(f"{path.name} vanished; its folder is read in the next cycle") from error
             return
         head = read_range(unit.path, 0, PEEK_BYTES)
-        for segment in split_mbox(chunks(unit.path, start), head=head, start=start):
+        pieces = chunks(unit.path, start)
+        if unix_ends(head) is not head:
+            head, pieces = unix_ends(head), (piece.replace(b"\r", b"\n") for piece in pieces)
+        for segment in split_mbox(pieces, head=head, start=start):
             yield segment.start, segment.end - segment.start
 
     def _labels(self, unit: Found, place: int) -> set[str]:
@@ -206,3 +249,8 @@ class _Mailbox:
             labels |= {label for letter, label in letters.items() if letter in flags}
             labels |= set() if "S" in flags else {"UNREAD"}
         return labels
+
+
+def _without_lead(raw: bytes) -> bytes:
+    """Return a mail without what may stand before its first field: a byte order mark, empty lines."""
+    return raw.removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")

@@ -35,7 +35,9 @@ _OWN_COLUMNS: Final = frozenset(
         "parent task",
     ]
 )
-_GID: Final = re.compile(r"\d{1,25}|[A-Za-z][\w-]{0,60}")
+GID: Final = re.compile(r"\d{1,25}|[A-Za-z][\w-]{0,60}")
+"""A task's id, or one that another tool gave it."""
+
 TASK_FIELDS: Final = frozenset(
     [
         "gid",
@@ -81,12 +83,14 @@ class TaskTable:
         is_day_first: How dates with slashes are read.
         gids: Task ids by the names that other rows call their parent; None where two tasks share one.
         children: Number of subtasks by parent's name.
+        row: Number of the row that is being read.
     """
 
     project: str
     is_day_first: bool = True
     gids: dict[str, str | None] = field(default_factory=dict)
     children: dict[str, int] = field(default_factory=dict)
+    row: int = 0
 
     def learn_parents(self, rows: Iterable[Cells]) -> None:
         """Note which names are parents."""
@@ -115,7 +119,7 @@ def csv_task(row: Mapping[str, Any], table: TaskTable, *, zone: tzinfo) -> dict[
         BadValueError: The row has no id, or a day cannot be read.
     """
     gid = row.get("task id", "")
-    if not _GID.fullmatch(gid):
+    if not GID.fullmatch(gid):
         raise BadValueError("Task ID is missing or was rounded by a spreadsheet; export again and do not save it there")
     completed = read_day(row.get("completed at"), "Completed At", day_first=table.is_day_first)
     parent = row.get("parent task", "")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from itertools import groupby
 from typing import Final
 
+from ao_pipeline.collect.files.jis import decode_jis
 from ao_pipeline.collect.values import clean_text
 
 _ALIASES: Final[Mapping[str, str]] = {
@@ -49,6 +50,8 @@ _ALIASES: Final[Mapping[str, str]] = {
     "cp-1256": "cp1256",
     "x-mac-roman": "mac-roman",
     "macintosh": "mac-roman",
+    "x-mac-cyrillic": "mac-cyrillic",
+    "x-mac-ce": "mac-latin2",
     "utf8mb4": "utf-8",
     "unicode-1-1-utf-8": "utf-8",
     "unicode": "utf-8",
@@ -67,6 +70,12 @@ _NOT_CHARSETS: Final = frozenset(
 _UNKNOWN_LABELS: Final = frozenset(
     {"unknown", "unknown-8bit", "x-unknown", "x-user-defined", "default", "8bit", "binary"}
 )
+_CODE_PAGE: Final = re.compile(r"(?:x-)?(?:windows|win|cp|ansi|ms|ibm)[-_]?(\d{3,4})")
+_STATEFUL: Final = frozenset(
+    {"iso2022_jp", "iso2022_jp_1", "iso2022_jp_2", "iso2022_jp_ext", "iso2022_kr", "utf-7", "hz"}
+)
+"""Charsets whose bytes are all ASCII: that they also read as UTF-8 says nothing."""
+
 _ESCAPED_BYTE: Final = re.compile("[\udc80-\udcff]")
 _JAPANESE_ESCAPE: Final = re.compile(rb"\x1b(\$[@B]|\([BJI])")
 _WORD: Final = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?(.{0,2000}?)\?=", re.DOTALL)
@@ -95,6 +104,10 @@ def decode(raw: bytes, label: str | None = None) -> str:
         pass
     if codec == "cp1252":
         return clean_text(_guess(raw, is_japanese=False))
+    if codec.startswith("iso2022_jp") and b"\x1b" in raw:
+        return clean_text(decode_jis(raw))
+    if codec in _STATEFUL and raw.isascii():
+        return clean_text(raw.decode(codec, "replace"))
     try:
         # A label that lies is most often one whose writer meant UTF-8.
         return clean_text(raw.decode("utf-8"))
@@ -108,17 +121,19 @@ def decode(raw: bytes, label: str | None = None) -> str:
 
 def known_codec(label: str | None) -> str | None:
     """Return Python's name of a charset label; None when nobody knows what it means."""
-    name = (label or "").strip().strip("'\"").lower().partition("*")[0]
+    name = (label or "").strip().strip("'\";").lower().partition("*")[0]
     if name in _UNKNOWN_LABELS:
         return None
     name = _ALIASES.get(name, name)
+    if name not in _ALIASES.values() and (page := _CODE_PAGE.fullmatch(name)) is not None:
+        name = f"cp{page.group(1)}"
     if not _LABEL.fullmatch(name):
         return None
     try:
         found = codecs.lookup(name)
     except (LookupError, ValueError):
         return None
-    if not found._is_text_encoding or found.name in _NOT_CHARSETS:
+    if not found._is_text_encoding or found.name.replace("-", "_") in _NOT_CHARSETS:
         return None
     return found.name
 
@@ -126,7 +141,7 @@ def known_codec(label: str | None) -> str | None:
 def _guess(raw: bytes, *, is_japanese: bool) -> str:
     """Read UTF-8 where it is valid; every other byte is a Windows-1252 character, so none is lost."""
     if is_japanese and _JAPANESE_ESCAPE.search(raw):
-        return raw.decode("iso2022_jp", "replace")
+        return decode_jis(raw)
     text = raw.decode("utf-8", "surrogateescape")
     return _ESCAPED_BYTE.sub(lambda match: bytes([ord(match.group()) - 0xDC00]).decode("cp1252", "replace"), text)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from ao_pipeline.bundles.canonical import canonical_json
 from ao_pipeline.collect.batch import Record, Row
 from ao_pipeline.collect.contracts.contract import RecordContract
 from ao_pipeline.collect.parse import chat as parse
@@ -120,6 +122,12 @@ def parse_takeout_message(record: Record) -> Row:
     )
 
 
+def content_id(item: Mapping[str, Any]) -> str:
+    """Return the id that stands for a message's own: the digest of who said what, when, in which topic."""
+    told = [str(item.get(name)) for name in ("creator", "created_date", "text", "topic_id", "attached_files")]
+    return f"sha256:{hashlib.sha256(canonical_json(told).encode('utf-8', 'replace')).hexdigest()[:32]}"
+
+
 def _reaction(item: Mapping[str, Any]) -> dict[str, Any]:
     people = item.get("reactor_emails")
     return {"emoji": item.get("emoji"), "reactionCount": len(people) if isinstance(people, list) else None}
@@ -148,11 +156,12 @@ def takeout_instant(value: Any) -> datetime | None:
         return None
 
 
-def group_members(group: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the members of a group that have an address.
+def group_members(group: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
+    """Return the members of a group that have an address, and how many have none: apps, and people who are gone.
 
     Raises:
         BadValueError: The list of members is not one.
     """
     members = as_objects(group.get("members"), "members")
-    return [member for member in members if isinstance(member.get("email"), str) and "@" in member["email"]]
+    found = [member for member in members if isinstance(member.get("email"), str) and "@" in member["email"]]
+    return found, len(members) - len(found)

@@ -22,7 +22,9 @@ EVENT: Final = RecordContract(
 
 _DATE: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)")
 _MOMENT: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)T(\d\d):?(\d\d):?(\d\d)?(?:\.\d+)?(Z|[+-]\d\d:?\d\d)?")
-_DURATION: Final = re.compile(r"([+-]?)P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
+_DURATION: Final = re.compile(
+    r"([+-]?)P(?:(\d{1,9})W)?(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})S)?)?"
+)
 _ANSWERS: Final = {
     "ACCEPTED": "accepted",
     "DECLINED": "declined",
@@ -64,11 +66,15 @@ def google_event(record: Record, calendar: Calendar) -> dict[str, Any]:
         "summary": first["SUMMARY"].text if "SUMMARY" in first else None,
         "location": (first["LOCATION"].text or None) if "LOCATION" in first else None,
         "start": _google_time(start, _kept_zone(first["DTSTART"], calendar)),
-        "end": _google_time(_end(first, start, calendar), _kept_zone(first.get("DTEND", first["DTSTART"]), calendar)),
+        "end": _google_time(
+            _end_of(first, start, calendar), _kept_zone(first.get("DTEND", first["DTSTART"]), calendar)
+        ),
         "organizer": {"email": organizer},
         "attendees": [_attendee(line, organizer) for line in lines if line.name == "ATTENDEE"],
         "recurringEventId": uid if original else None,
-        "recurrence": [_recurrence(line) for line in lines if line.name in _RECURRENCE] if not original else [],
+        "recurrence": [_recurrence(line, calendar) for line in lines if line.name in _RECURRENCE]
+        if not original
+        else [],
         "eventType": "outOfOffice" if is_away else "default",
         "hangoutLink": next((first[name].value for name in _LINKS if name in first and first[name].value), None),
         "created": _instant(first.get("CREATED"), calendar),
@@ -102,6 +108,13 @@ def _time(line: Line, calendar: Calendar) -> date | datetime:
         ) from error
 
 
+def _end_of(first: dict[str, Line], start: date | datetime, calendar: Calendar) -> date | datetime:
+    try:
+        return _end(first, start, calendar)
+    except OverflowError as error:
+        raise BadValueError("the event ends after the last year") from error
+
+
 def _end(first: dict[str, Line], start: date | datetime, calendar: Calendar) -> date | datetime:
     is_whole = not isinstance(start, datetime)
     if "DTEND" in first:
@@ -115,11 +128,8 @@ def _end(first: dict[str, Line], start: date | datetime, calendar: Calendar) -> 
         if match is None:
             raise BadValueError("DURATION is not an RFC 5545 duration")
         weeks, days, hours, minutes, seconds = (int(part or 0) for part in match.groups()[1:])
-        try:
-            length = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
-            return start + (timedelta(0) if match.group(1) == "-" else length)
-        except OverflowError as error:
-            raise BadValueError("DURATION ends after the last year") from error
+        length = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+        return start + (timedelta(0) if match.group(1) == "-" else length)
     return start + timedelta(days=1) if is_whole else start
 
 
@@ -165,8 +175,10 @@ def _mail(value: str) -> str | None:
     return text.strip().lower() if "@" in text else None
 
 
-def _recurrence(line: Line) -> str:
-    params = "".join(f";{name}={value}" for name, value in line.params.items())
+def _recurrence(line: Line, calendar: Calendar) -> str:
+    # Who expands the series knows the world's zones, not those of Windows.
+    zones = {"TZID": calendar.zone(line.params["TZID"])[1]} if "TZID" in line.params else {}
+    params = "".join(f";{name}={value}" for name, value in {**line.params, **zones}.items())
     return f"{line.name}{params}:{line.value}"
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from ao_pipeline.collect.files.charsets import decode
 from ao_pipeline.collect.files.ical_zones import named_zone, read_zone, zone_name
+from ao_pipeline.collect.files.lines import byte_lines
 
 MAX_LINES: Final = 20_000
 """Lines kept of one component; beyond it an `END` is missing."""
@@ -17,6 +18,7 @@ MAX_LINES: Final = 20_000
 MAX_LINE_CHARS: Final = 200_000
 """Bytes kept of one unfolded line."""
 
+_TOP_KINDS: Final = frozenset({"VCALENDAR", "VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VTIMEZONE"})
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -67,22 +69,11 @@ class Calendar:
 
 def content_lines(chunks: Iterable[bytes]) -> Iterator[str]:
     """Yield unfolded lines: a line that starts with white space continues the one before, even inside a character."""
-    carried = b""
-    current: bytes | None = None
-    for chunk in chunks:
-        pieces = (carried + chunk).replace(b"\r\n", b"\n").split(b"\n")
-        carried = pieces.pop()
-        for piece in pieces:
-            if piece[:1] in (b" ", b"\t") and current is not None:
-                current = (current + piece[1:])[:MAX_LINE_CHARS]
-            else:
-                if current:
-                    yield decode(current)
-                current = piece
-    for piece in (carried,):
-        if piece[:1] in (b" ", b"\t") and current is not None:
-            current += piece[1:]
-        else:
+    current = b""
+    for piece in byte_lines(chunks):
+        if piece[:1] in (b" ", b"\t") and current:
+            current = (current + piece[1:])[:MAX_LINE_CHARS]
+        elif piece:
             if current:
                 yield decode(current)
             current = piece
@@ -96,9 +87,9 @@ def read_events(chunks: Iterable[bytes], calendar: Calendar) -> Iterator[list[st
     for text in content_lines(chunks):
         name, _, value = text.partition(":")
         event = reader.take(name.strip().upper(), value, text)
-        if event:
+        if event is not None:
             yield event
-    if reader.event:
+    if reader.is_open:
         # The file ends inside an event: what is there says whether it can be read.
         yield reader.event
 
@@ -116,10 +107,10 @@ class _Components:
     def take(self, name: str, value: str, text: str) -> list[str] | None:
         """Take one line in; return the event that it ends."""
         if name == "BEGIN":
-            self._begin(value.strip().upper())
-        elif name == "END":
+            return self._begin(value.strip().upper())
+        if name == "END":
             return self._end(value.strip().upper())
-        elif self._stack and self._stack[-1] == "VEVENT":
+        if self._stack and self._stack[-1] == "VEVENT":
             if len(self.event) < MAX_LINES:
                 self.event.append(text)
         elif "VTIMEZONE" in self._stack:
@@ -129,7 +120,16 @@ class _Components:
             _learn(self._calendar, name, value.strip())
         return None
 
-    def _begin(self, kind: str) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Whether an event has begun and not ended."""
+        return "VEVENT" in self._stack
+
+    def _begin(self, kind: str) -> list[str] | None:
+        unended = None
+        if self.is_open and kind in _TOP_KINDS:
+            # The end of the event before is missing: events hold no events.
+            unended = self._end("VEVENT")
         self._stack.append(kind)
         if kind == "VEVENT":
             self.event = []
@@ -139,13 +139,15 @@ class _Components:
             self._blocks.append({})
         elif len(self._stack) == 2:
             self._calendar.ignored[kind] = self._calendar.ignored.get(kind, 0) + 1
+        return unended
 
     def _end(self, kind: str) -> list[str] | None:
+        was_open = self.is_open
         while self._stack and self._stack.pop() != kind:
             pass
         if kind == "VTIMEZONE":
             _learn_zone(self._calendar, self._zone, self._blocks)
-        if kind != "VEVENT":
+        if not was_open or self.is_open:
             return None
         event, self.event = self.event, []
         return event

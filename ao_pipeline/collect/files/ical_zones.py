@@ -10,57 +10,7 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
-WINDOWS_ZONES: Final[Mapping[str, str]] = {
-    "arab standard time": "Asia/Riyadh",
-    "arabian standard time": "Asia/Dubai",
-    "arabic standard time": "Asia/Baghdad",
-    "aus eastern standard time": "Australia/Sydney",
-    "aus central standard time": "Australia/Darwin",
-    "cen. australia standard time": "Australia/Adelaide",
-    "e. australia standard time": "Australia/Brisbane",
-    "w. australia standard time": "Australia/Perth",
-    "canada central standard time": "America/Regina",
-    "central america standard time": "America/Guatemala",
-    "central europe standard time": "Europe/Budapest",
-    "central european standard time": "Europe/Warsaw",
-    "central standard time": "America/Chicago",
-    "china standard time": "Asia/Shanghai",
-    "e. africa standard time": "Africa/Nairobi",
-    "e. europe standard time": "Europe/Chisinau",
-    "e. south america standard time": "America/Sao_Paulo",
-    "eastern standard time": "America/New_York",
-    "egypt standard time": "Africa/Cairo",
-    "fle standard time": "Europe/Kiev",
-    "gmt standard time": "Europe/London",
-    "greenwich standard time": "Atlantic/Reykjavik",
-    "gtb standard time": "Europe/Bucharest",
-    "hawaiian standard time": "Pacific/Honolulu",
-    "india standard time": "Asia/Kolkata",
-    "iran standard time": "Asia/Tehran",
-    "israel standard time": "Asia/Jerusalem",
-    "jordan standard time": "Asia/Amman",
-    "korea standard time": "Asia/Seoul",
-    "middle east standard time": "Asia/Beirut",
-    "morocco standard time": "Africa/Casablanca",
-    "mountain standard time": "America/Denver",
-    "new zealand standard time": "Pacific/Auckland",
-    "pacific standard time": "America/Los_Angeles",
-    "pakistan standard time": "Asia/Karachi",
-    "romance standard time": "Europe/Paris",
-    "russian standard time": "Europe/Moscow",
-    "se asia standard time": "Asia/Bangkok",
-    "singapore standard time": "Asia/Singapore",
-    "south africa standard time": "Africa/Johannesburg",
-    "taipei standard time": "Asia/Taipei",
-    "tokyo standard time": "Asia/Tokyo",
-    "turkey standard time": "Europe/Istanbul",
-    "utc": "UTC",
-    "gmt": "UTC",
-    "w. central africa standard time": "Africa/Lagos",
-    "w. europe standard time": "Europe/Berlin",
-    "west asia standard time": "Asia/Tashkent",
-}
-"""Source: Unicode CLDR `windowsZones.xml`, territory 001; the zones that calendars of people's exports carry."""
+from ao_pipeline.collect.files.windows_zones import WINDOWS_ZONES
 
 _OFFSET: Final = re.compile(r"([+-])(\d\d)(\d\d)(\d\d)?")
 _LOCAL: Final = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)")
@@ -170,18 +120,29 @@ def _rule(block: Mapping[str, str]) -> _Rule | None:
     parts = dict(part.partition("=")[::2] for part in block.get("RRULE", "").upper().split(";") if "=" in part)
     day = _ORDINAL_DAY.fullmatch(parts.get("BYDAY", ""))
     month = parts.get("BYMONTH", "")
-    is_yearly = parts.get("FREQ") == "YEARLY" and day is not None and month.isdigit() and 1 <= int(month) <= 12
+    is_yearly = parts.get("FREQ") == "YEARLY" and day is not None and month.isdecimal() and 1 <= int(month) <= 12
     until = parts.get("UNTIL", "")[:4]
     extra = tuple(found for text in block.get("RDATE", "").split(",") if (found := _local(text)) is not None)
     return _Rule(
         starts,
         timedelta(seconds=seconds if offset.group(1) == "+" else -seconds),
         int(month) if is_yearly else None,
-        max(min(int(day.group(1) or 1), 4), -4) or 1 if is_yearly and day is not None else 1,
+        _ordinal(day.group(1), parts.get("BYMONTHDAY", "")) if is_yearly and day is not None else 1,
         _WEEKDAYS.index(day.group(2)) if is_yearly and day is not None else 0,
-        int(until) if until.isdigit() else 9998,
+        int(until) if until.isdecimal() else 9998,
         extra,
     )
+
+
+def _ordinal(number: str | None, days: str) -> int:
+    """Return which weekday of its month is meant: by its number, or by the week of month days that it must fall into."""
+    found = [int(day) for day in days.split(",") if day.strip().lstrip("-").isdecimal()]
+    if number or not found:
+        return max(min(int(number or 1), 4), -4) or 1
+    first = min(found)
+    if first < 0 or first > 22:
+        return -1
+    return (first - 1) // 7 + 1
 
 
 def _local(text: str) -> datetime | None:

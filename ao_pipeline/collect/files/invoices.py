@@ -14,6 +14,7 @@ from typing import Any, Final
 import yaml
 
 from ao_pipeline.collect.contracts.contract import RecordContract
+from ao_pipeline.collect.files.charsets import known_codec
 from ao_pipeline.collect.files.tabular import Row as Cells
 from ao_pipeline.collect.files.tabular import column_name, read_amount, read_day
 from ao_pipeline.collect.values import BadValueError
@@ -117,6 +118,12 @@ def read_mapping(text: str, name: str) -> Columns:
     mark, day_first = str(found.get("decimal_mark", ".")), found.get("day_first")
     if mark not in (".", ",") or day_first not in (True, False, None):
         raise ConfigError(f"{name}: decimal_mark is `.` or `,`, day_first is true or false")
+    if any(not isinstance(found.get(name) or {}, dict) for name in ("constants", "statuses")):
+        raise ConfigError(f"{name}: constants and statuses are lists of `name: value`")
+    delimiter = str(found.get("delimiter") or "").replace("\\t", "\t")
+    encoding = str(found.get("encoding") or "")
+    if len(delimiter) > 1 or delimiter in tuple('"\r\n') or (encoding and known_codec(encoding) is None):
+        raise ConfigError(f"{name}: delimiter is one character, encoding a charset such as cp1252")
     statuses = {str(key).casefold(): str(value).upper() for key, value in (found.get("statuses") or {}).items()}
     return Columns(
         columns={str(key): column_name(str(value)) for key, value in found["columns"].items()},
@@ -124,8 +131,8 @@ def read_mapping(text: str, name: str) -> Columns:
         statuses=statuses,
         decimal_mark=mark,
         day_first=day_first,
-        delimiter=str(found.get("delimiter", "")),
-        encoding=str(found.get("encoding", "")),
+        delimiter=delimiter,
+        encoding=encoding,
     )
 
 

@@ -7,14 +7,14 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from ao_pipeline.bundles.canonical import canonical_json
 from ao_pipeline.clock import EPOCH
 from ao_pipeline.collect.batch import Record, Row
 from ao_pipeline.collect.files.charsets import plain_words
+from ao_pipeline.collect.files.mail_dates import read_date
 from ao_pipeline.collect.files.mail_parts import Fields, build_payload, field_text, read_fields
 from ao_pipeline.collect.parse.gmail import parse_message
 from ao_pipeline.collect.values import BadValueError
@@ -62,11 +62,12 @@ _LABELS: Final[Mapping[str, str]] = {
 _STATES: Final = frozenset({"opened", "archived"})
 """Takeout's names for the absence of `UNREAD` and `INBOX`."""
 
+_MOZILLA_FLAGS: Final = re.compile(r"[0-9A-Fa-f]{1,8}")
+_MOZILLA_LABELS: Final = ((0x0004, "STARRED"), (0x0008, "TRASH"))
+"""Thunderbird leaves deleted mails in the file, with this mark, until the folder is compacted. Source: `nsMsgMessageFlags.idl`."""
+
 _IDENTIFIER: Final = re.compile(r"<\s*([^<>\s]{1,2000})\s*>")
 _WEEKDAY_DATE: Final = re.compile(r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,?\s.+")
-_ISO_DATE: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d))?")
-_FIRST_YEAR: Final = 1970
-_LAST_YEAR: Final = 2200
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def fold_subject(subject: str) -> tuple[str, bool]:
 
 
 def raw_digest(raw: bytes) -> str:
-    """Return the identity of a mail without Message-ID: the digest of all of it, but for volatile headers."""
+    """Return the identity of a mail without Message-ID: the digest of all of it, but for volatile headers and line ends."""
+    raw = raw.replace(b"\r\n", b"\n").rstrip(b"\r\n")
     fields_end = raw.find(b"\n\n")
     head, body = (raw, b"") if fields_end < 0 else (raw[: fields_end + 1], raw[fields_end + 1 :])
     digest = hashlib.sha256(_VOLATILE.sub(b"", head))
@@ -221,41 +223,27 @@ def sent_instant(headers: list[dict[str, str]], envelope: str = "") -> datetime 
     return read_date(match.group()) if match else None
 
 
-def read_date(text: str) -> datetime | None:
-    """Return the instant of a mail date in any form that occurs, or None. Without a zone it is UTC."""
-    text = text.strip()[:200]
-    moment: datetime | None = None
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError, AttributeError):
-        match = _ISO_DATE.search(text)
-        if match is not None:
-            try:
-                moment = datetime.fromisoformat(text[match.start() :].split(" (")[0].strip())
-            except ValueError:
-                year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
-                try:
-                    moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
-                except ValueError:
-                    return None
-    try:
-        moment = moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
-        moment = moment.astimezone(UTC) if moment else None
-    except (ValueError, OverflowError):
-        return None
-    # A clock that was never set says 1904 or 2036; years beyond are typing errors.
-    return moment if moment and _FIRST_YEAR <= moment.year < _LAST_YEAR else None
-
-
 def _own_labels(headers: list[dict[str, str]]) -> Iterator[str]:
     for header in headers:
         value = header["value"]
         if header["name"] == "x-gmail-labels":
-            for name in next(csv.reader([plain_words(value).replace("\n", " ")], skipinitialspace=True), []):
+            for name in _label_names(" ".join(plain_words(value).split())):
                 if name.strip() and name.strip().casefold() not in _STATES:
                     yield label_id(name)
         elif header["name"] == "status" and "R" not in value.upper():
             yield "UNREAD"
+        elif header["name"] == "x-mozilla-status" and _MOZILLA_FLAGS.fullmatch(value.strip()):
+            flags = int(value, 16)
+            yield from (label for bit, label in _MOZILLA_LABELS if flags & bit)
+            if not flags & 1:
+                yield "UNREAD"
+
+
+def _label_names(value: str) -> list[str]:
+    try:
+        return next(csv.reader([value], skipinitialspace=True), [])
+    except csv.Error:  # Longer than a cell may be.
+        return value.split(",")
 
 
 def _identifiers(value: bytes) -> list[str]:

@@ -46,21 +46,32 @@ def read_fields(raw: bytes, start: int = 0, end: int | None = None) -> tuple[Fie
     """
     stop = min(len(raw) if end is None else end, start + MAX_HEADER_BYTES)
     fields: list[tuple[str, bytes]] = []
+    folded: list[bytes] = []
     position = start
     while position < stop:
         found = raw.find(b"\n", position, stop)
         after = stop if found < 0 else found + 1
         line = raw[position:after].rstrip(b"\r\n")
         if not line:
-            return fields, after
+            position = after
+            break
         match = None if line[:1] in b" \t" else _FIELD.match(line)
         if match is not None:
+            _unfold(fields, folded)
             fields.append((match.group(1).decode("ascii").lower(), match.group(2)))
         elif fields and not line.startswith((b"From ", b">From ")):
-            name, value = fields[-1]
-            fields[-1] = (name, value + b" " + line.strip())
+            folded.append(line.strip())
         position = after
+    _unfold(fields, folded)
     return fields, position
+
+
+def _unfold(fields: Fields, folded: list[bytes]) -> None:
+    """Put the lines that continue a field behind it, all at once: one at a time is quadratic."""
+    if folded:
+        name, value = fields[-1]
+        fields[-1] = (name, b" ".join([value, *folded]))
+        folded.clear()
 
 
 def field_text(value: bytes, label: str | None = None) -> str:

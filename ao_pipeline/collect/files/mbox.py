@@ -18,6 +18,9 @@ _DATED: Final = re.compile(
     rb"From [^\r\n]{0,400}?\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,?\s+([A-Z][a-z]{2}|\d{1,2})\s+([A-Z][a-z]{2}|\d{1,2})\b"
     rb"[^\r\n]*\d{1,2}:\d\d[^\r\n]*\r?$"
 )
+_BARE: Final = re.compile(rb"From (- ?)?\r?$")
+"""A separator that says nothing. Thunderbird writes it since 2023, into files that begin with dated ones."""
+
 _HEADER: Final = re.compile(rb"[!-9;-~]{1,200}[ \t]*:")
 _ESCAPED: Final = re.compile(rb"^>(>*From )", re.MULTILINE)
 
@@ -43,8 +46,13 @@ class _Separators:
         line, _, following = text.partition(b"\n")
         has_blank = before.endswith((b"\n\n", b"\n\r\n")) or not before
         is_dated = _DATED.match(line) is not None
-        if not is_dated and (self._needs_date or not has_blank):
+        if not is_dated and (not has_blank or (self._needs_date and _BARE.match(line) is None)):
             return False
+        if is_dated and has_blank:
+            # Some writers leave a line empty before the headers; at the file's end a mail may be all empty.
+            following = following.lstrip(b"\r\n")
+            if not following:
+                return True
         return _HEADER.match(following) is not None or following.startswith((b">From ", b"From "))
 
 
@@ -98,3 +106,9 @@ def separator_line(raw: bytes) -> tuple[bytes, int]:
 def unescape(raw: bytes) -> bytes:
     """Take one `>` off every line that an mbox writer put one on."""
     return _ESCAPED.sub(rb"\1", raw) if b">From " in raw else raw
+
+
+def unix_ends(raw: bytes) -> bytes:
+    """Return bytes of an old Mac, whose lines end with a carriage return alone, with line feeds at the same places."""
+    begin = raw[:4096]
+    return raw.replace(b"\r", b"\n") if b"\r" in begin and b"\n" not in begin else raw

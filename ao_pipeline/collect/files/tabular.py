@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from itertools import chain
 from typing import Final
 
 from ao_pipeline.collect.files.charsets import decode, known_codec
-from ao_pipeline.collect.values import BadValueError, clean_text
+from ao_pipeline.collect.files.lines import byte_lines
+from ao_pipeline.collect.values import BadValueError
 
 _ASANA: Final = frozenset({"task id", "name"})
 _ASANA_ALSO: Final = frozenset({"section/column", "created at", "last modified", "completed at"})
@@ -21,18 +22,29 @@ _INVOICES: Final = frozenset({"contactname", "invoicenumber"})
 _DAY_FORMS: Final = (
     (re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ].*)?"), "ymd"),
     (re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})(?:[T ].*)?"), "xxy"),
-    (re.compile(r"(\d{1,2})[ -]([A-Za-z]{3,9})\.?,?[ -](\d{4})"), "dby"),
+    (re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{2})(?:[T ].*)?"), "xxy"),
+    (re.compile(r"(\d{4})(\d\d)(\d\d)"), "ymd"),
+    (re.compile(r"(\d{1,2})\.?[ -]([A-Za-z]{3,9})\.?,?[ -](\d{4}|\d\d)"), "dby"),
     (re.compile(r"([A-Za-z]{3,9})\.? (\d{1,2}),? (\d{4})"), "bdy"),
 )
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_AMOUNT: Final = re.compile(r"[A-Za-z$€£¥₹\s\u00a0]*([-+]?[\d., '\u00a0]*\d)[\s\u00a0A-Za-z€]*")
+_AMOUNT: Final = re.compile(r"([-+]?)[A-Za-z$€£¥₹\s]*([-+]?)(\d[\d., ']*|[.,]\d+)[\sA-Za-z$€£¥₹]*(-?)")
+_GROUPED: Final = re.compile(r"\d{1,3}([., '])(\d{2,3}\1)*\d{3}|\d+|")
+_PLAIN: Final = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2019": "'", "\u2212": "-"})
+"""Spaces, apostrophes and the minus of typographers, by what a keyboard writes."""
+
+_SEPARATOR_HINT: Final = re.compile(r"sep=(.)\r?", re.IGNORECASE)
+"""First line that spreadsheets write to tell one another the separator."""
 
 Row = dict[str, str]
 
 
 def kind_of_header(head: bytes) -> str:
     """Return `asana`, `invoices` or an empty text for the first bytes of a CSV file."""
-    columns = frozenset(next((tuple(row) for _, row in rows([head], is_header_only=True)), ()))
+    try:
+        columns = frozenset(next((tuple(row) for _, row in rows([head], is_header_only=True)), ()))
+    except BadValueError:
+        return ""
     if columns >= _ASANA and columns & _ASANA_ALSO:
         return "asana"
     return "invoices" if columns >= _INVOICES else ""
@@ -57,58 +69,61 @@ def rows(
     Raises:
         BadValueError: A row cannot be split. The iterator has ended.
     """
-    lines = _lines(chunks, encoding)
-    header_line = next((line for line in lines if line.strip()), "")
-    separator = delimiter or max(",;\t|", key=header_line.count)
-    names = [column_name(name) for name in next(csv.reader([header_line], delimiter=separator), [])]
+    lines = _lines(chunks, known_codec(encoding) or "" if encoding else "")
+    first_line = next((line for line in lines if line.strip()), "")
+    hint = _SEPARATOR_HINT.fullmatch(first_line.strip("\ufeff\n"))
+    if hint is not None:
+        delimiter = delimiter or hint.group(1)
+        first_line = next((line for line in lines if line.strip()), "")
+    reader = csv.reader(chain([first_line], lines), delimiter=delimiter or max(",;\t|", key=first_line.count))
+    names = _column_names(_next_row(reader, "the header") or [])
     if is_header_only:
         yield 0, dict.fromkeys(names, "")
         return
-    reader = csv.reader(lines, delimiter=separator)
     number = 0
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise BadValueError(f"the row behind number {number} cannot be split: {error}") from error
-        if cells is None:
-            return
+    while (cells := _next_row(reader, f"the row behind number {number}")) is not None:
         if any(cell.strip() for cell in cells):
             yield number, {name: cell.strip() for name, cell in zip(names, cells, strict=False) if name}
             number += 1
 
 
+def readable(numbered: Iterable[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
+    """Yield the rows before the first that cannot be split: for a first look at a file, which its reading repeats."""
+    try:
+        yield from numbered
+    except BadValueError:
+        return
+
+
+def _next_row(reader: Iterator[list[str]], place: str) -> list[str] | None:
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        raise BadValueError(f"{place} cannot be split: {error}") from error
+
+
+def _column_names(cells: list[str]) -> list[str]:
+    """Return the columns' names; a later one of the same name (a custom field called `Notes`) gets a number."""
+    names: list[str] = []
+    for cell in cells:
+        name = column_name(cell)
+        number = 1
+        while name and (unique := name if number == 1 else f"{name} ({number})") in names:
+            number += 1
+        names.append(unique if name else "")
+    return names
+
+
 def _lines(chunks: Iterable[bytes], encoding: str) -> Iterator[str]:
-    carried = b""
-    decoder: codecs.IncrementalDecoder | None = None
-    text = ""
-    is_first = True
-    for chunk in chunks:
-        if is_first:
-            is_first = False
-            wide = "utf-16" if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ""
-            name = wide or (known_codec(encoding) if encoding else "") or ""
-            decoder = codecs.getincrementaldecoder(name)("replace") if name else None
-        if decoder is not None:
-            text += decoder.decode(chunk)
-            *whole, text = text.splitlines(keepends=True) or [""]
-            yield from (clean_text(line) for line in whole)
-            continue
-        pieces = (carried + chunk).split(b"\n")
-        carried = pieces.pop()
-        for piece in pieces:
-            yield decode(piece) + "\n"
-    if decoder is not None:
-        yield clean_text(text)
-    elif carried:
-        yield decode(carried)
+    for line in byte_lines(chunks, encoding=encoding):
+        yield decode(line) + "\n"
 
 
 def is_day_first(values: Iterable[str]) -> bool | None:
     """Return how a file orders days and months, from the dates that can be read in one way only; None when none can."""
     votes = {True: 0, False: 0}
     for value in values:
-        match = _DAY_FORMS[1][0].fullmatch(value.strip())
+        match = _DAY_FORMS[1][0].fullmatch(value.strip()) or _DAY_FORMS[2][0].fullmatch(value.strip())
         if match is not None:
             first, second = int(match.group(1)), int(match.group(2))
             if first > 12 >= second:
@@ -136,7 +151,9 @@ def read_day(value: str | None, field: str, *, day_first: bool = True) -> date |
         parts = dict(zip({"xxy": "dmy" if day_first else "mdy"}.get(order, order), match.groups(), strict=True))
         try:
             month = _MONTHS.index(parts["b"][:3].lower()) + 1 if "b" in parts else int(parts["m"])
-            return date(int(parts["y"]), month, int(parts["d"]))
+            year = int(parts["y"])
+            # Two digits: a ledger holds no days of before 1970, and none of after 2069.
+            return date(year + (2000 if year < 70 else 1900) if len(parts["y"]) == 2 else year, month, int(parts["d"]))
         except ValueError as error:
             raise BadValueError(f"{field} is not a calendar day") from error
     raise BadValueError(f"{field} is not a day in a known form; give the mapping a date order or export ISO dates")
@@ -148,17 +165,24 @@ def read_amount(value: str | None, field: str, *, decimal_mark: str = ".") -> De
     Raises:
         BadValueError: It is no number.
     """
-    text = (value or "").strip()
+    text = (value or "").translate(_PLAIN).strip()
     if not text:
         return None
-    is_negative = text.startswith("(") and text.endswith(")")
-    match = _AMOUNT.fullmatch(text.strip("()"))
+    in_brackets = text.startswith("(") and text.endswith(")")
+    match = _AMOUNT.fullmatch(text[1:-1] if in_brackets else text)
     if match is None:
         raise BadValueError(f"{field} is not an amount")
-    digits = re.sub(r"[\s'\u00a0]", "", match.group(1))
-    digits = digits.replace("." if decimal_mark == "," else ",", "").replace(",", ".")
+    before, sign, digits, behind = match.groups()
+    whole, _, fraction = digits.strip().partition(decimal_mark)
+    if _GROUPED.fullmatch(whole) is None or (fraction and not fraction.isdecimal()):
+        # 1.234,56 read with a point would be a thousandth of itself, 12,50 a hundredfold.
+        raise BadValueError(f"{field} is not an amount with {decimal_mark!r} before its fraction; see decimal_mark")
     try:
-        number = Decimal(digits)
+        number = Decimal(f"{re.sub(r'[^0-9]', '', _ascii_digits(whole)) or 0}.{_ascii_digits(fraction) or 0}")
     except InvalidOperation as error:
         raise BadValueError(f"{field} is not an amount") from error
-    return -number if is_negative else number
+    return -number if in_brackets or "-" in (before, sign, behind) else number
+
+
+def _ascii_digits(text: str) -> str:
+    return "".join(str(int(character)) if character.isdecimal() else character for character in text)

@@ -66,12 +66,13 @@ class MailIndex:
     def __len__(self) -> int:
         return len(self._own)
 
-    def earlier(self, position: int) -> Iterator[int]:
-        """Yield the mails before `position` that have the same key, first one first."""
-        for found in self._ids.all(self._own[position]):
-            if found >= position:
-                return
-            yield found
+    def between(self, position: int, *, begin: int) -> list[int]:
+        """Return the mails from `begin` on and before `position` that have the key of the one there, first one first."""
+        return self._ids.within(self._own[position], begin, position)
+
+    def group(self, position: int) -> int:
+        """Return what the mails with the key of the one at `position` have in common."""
+        return self._own[position]
 
     def is_shared(self, position: int) -> bool:
         """Return whether another mail has the same key."""
@@ -128,6 +129,12 @@ class _Lookup:
         left, right = self._range(value)
         for place in range(left, right):
             yield int(self._order[place])
+
+    def within(self, value: int, begin: int, end: int) -> list[int]:
+        left, right = self._range(value)
+        places = self._order[left:right]
+        # A stable sort keeps equal values in the order of their positions.
+        return [int(place) for place in places[np.searchsorted(places, begin) : np.searchsorted(places, end)]]
 
     def count(self, value: int) -> int:
         left, right = self._range(value)

@@ -112,7 +112,8 @@ def addresses(value: str) -> list[tuple[str, str | None]]:
     try:
         # Addresses first, encoded words after: a decoded name may hold commas and angle brackets.
         pairs = getaddresses([value])
-    except (ValueError, IndexError, AttributeError, TypeError):
+    except (ValueError, IndexError, AttributeError, TypeError, RecursionError):
+        # The standard parser descends once a bracket: a thousand of them end it.
         return []
     found: list[tuple[str, str | None]] = []
     for name, address in pairs:
