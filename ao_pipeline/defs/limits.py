@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import dagster as dg
@@ -11,7 +12,7 @@ import dagster as dg
 from ao_pipeline import clock
 from ao_pipeline.adapters.step_memory import limited_memory
 from ao_pipeline.adapters.step_watch import WATCHDOG
-from ao_pipeline.adapters.stuck_steps import is_stuck, mark_stuck
+from ao_pipeline.adapters.stuck_steps import enter_step, is_stuck, leave_step, mark_stuck
 from ao_pipeline.collect.tables import RAW_TABLES
 from ao_pipeline.errors import StepLimitError, StepStalledError, StepTimeoutError
 from ao_pipeline.resilience.limits import (
@@ -30,6 +31,9 @@ MAX_RUNS: Final = 8
 
 STUCK_EXIT_CODE: Final = 70
 """Exit code of a process that ended itself because a step could not be interrupted."""
+
+MAX_DEATHS: Final = 2
+"""Processes of a run that may die in one step; the third, which is the last that Dagster starts, leaves it out and ends the cycle."""
 
 MEMORY_SETTING: Final = "AO_STEP_MEMORY_MIB"
 
@@ -64,7 +68,7 @@ def step_limits(
     Raises:
         ResourceLimitError: It needed too much memory.
         StepTimeoutError: It took too long, or the run has no time left for it.
-        StepStalledError: It made no progress, now or in the attempt before this one.
+        StepStalledError: It made no progress, now or in the attempt before this one, or processes of this run died in it.
         In every case the body's transaction was rolled back.
     """
     root_run = context.run.root_run_id or context.run.run_id
@@ -73,6 +77,22 @@ def step_limits(
         raise StepStalledError(
             f"{asset} hung where nothing could interrupt it, and cost this run its process; it is tried again in the next cycle"
         )
+    if enter_step(stuck_folder, root_run=root_run, asset=asset) >= MAX_DEATHS:
+        raise StepStalledError(
+            f"{asset} was at work each of the {MAX_DEATHS} times that a process of this run died; it is tried again in the next cycle"
+        )
+    try:
+        with _bounded_step(context, asset, settings, abort=abort, stuck_folder=stuck_folder) as bounds:
+            yield bounds
+    finally:
+        leave_step(stuck_folder, root_run=root_run, asset=asset)
+
+
+@contextmanager
+def _bounded_step(
+    context: dg.AssetExecutionContext, asset: str, settings: Settings, *, abort: Callable[[], None], stuck_folder: Path
+) -> Iterator[Bounds]:
+    root_run = context.run.root_run_id or context.run.run_id
     budget = _budget_of(context.run, settings)
     mib = memory_mib(asset, default_mib=settings.step_memory_mib)
     allowance = Allowance(asset, budget.allow(asset), mib)
@@ -83,9 +103,8 @@ def step_limits(
         )
 
     def die(reason: StepLimitError) -> None:
-        with suppress(
-            OSError
-        ):  # On a full disk the retry hangs once more; a process that stays would hang for ten minutes.
+        # Without the mark, on a full disk, the retry hangs once more; a process that stays would hang for ten minutes.
+        with suppress(OSError):
             mark_stuck(stuck_folder, root_run=root_run, asset=asset)
         with suppress(OSError):
             os.write(2, f"ao: {reason}; it cannot be interrupted, so this process ends\n".encode())

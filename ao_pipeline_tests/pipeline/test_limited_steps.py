@@ -151,6 +151,33 @@ def test_a_step_that_cannot_be_interrupted_costs_its_run_one_process_and_is_then
     assert plant.findings() == []
 
 
+def test_a_step_that_kills_its_process_twice_is_left_out_and_the_rest_of_the_cycle_goes_on(
+    plant: Plant, tmp_path: Path
+) -> None:
+    """Nothing is written of a step that dies with its process, so no failure and no breaker would ever stop it."""
+    history = tmp_path / "history"
+    history.mkdir()
+    command = [sys.executable, "-W", "ignore", "-m", "ao_pipeline_tests.pipeline.crashing", SECOND.key, str(history)]
+
+    codes = [
+        subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, timeout=200, check=False).returncode
+        for _ in range(3)
+    ]
+
+    assert codes == [-9, -9, 0]
+    with dg.DagsterInstance.local_temp(str(history)) as instance:
+        (last,) = instance.get_runs(limit=1)
+        failures = instance.get_records_for_run(last.run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records
+    assert last.status is dg.DagsterRunStatus.FAILURE
+    (failed,) = [record.event_log_entry.dagster_event for record in failures]
+    assert failed is not None
+    assert failed.step_key == "raw__chat_messages"
+    with plant.store() as store:
+        assert [item.asset for item in store.failures.latest()] == ["raw/chat_messages"], "it feeds no breaker"
+    marks = [mark.name for mark in (plant.settings.data_path / "stuck_steps").iterdir()]
+    assert [name for name in marks if "chat_messages" not in name] == []
+
+
 def test_a_step_that_cannot_be_interrupted_ends_its_process_on_a_full_disk_too(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
