@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ao_pipeline.adapters.files_source import reading
 from ao_pipeline.collect.files.charsets import decode, known_codec
 from ao_pipeline.collect.files.mail import raw_digest
 from ao_pipeline.collect.files.mail_dates import read_date
@@ -114,17 +115,15 @@ def test_apples_mails_and_their_hidden_twins(tmp_path: Path) -> None:
 
 
 def test_one_id_for_all_mails_reads_each_mail_a_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ao_pipeline.adapters.files_source import mail as reader
-
     count, reads = 200, 0
-    real = reader.read_range
+    real = reading.read_range
 
     def counting(path: Path, start: int, length: int) -> bytes:
         nonlocal reads
         reads += 1
         return real(path, start, length)
 
-    monkeypatch.setattr(reader, "read_range", counting)
+    monkeypatch.setattr("ao_pipeline.adapters.files_source.mail.read_range", counting)
     different = [DATED + mail(1, body=b"n %d\n" % number) for number in range(count)]
 
     folder = read(tmp_path, a_mbox=b"\n".join([*different, different[7]]))

@@ -65,6 +65,10 @@ GMAIL: dict[str, tuple[Json, Json]] = {
         {"id": "m1", "historyId": "18446744073709551615"},
         {"history_id": "18446744073709551615"},
     ),
+    "a thousand brackets in an address": (
+        mail(("From", "(" * 5_000), ("Subject", "s")),
+        {"from_email": None, "subject": "s"},
+    ),
     "fields of tomorrow": (
         {"id": "m1", "classificationLabelValues": [], "aiSummary": {"text": "x"}},
         {"message_id": "m1"},
@@ -118,6 +122,15 @@ CALENDAR: dict[str, tuple[Json, Json]] = {
     "nine digits of a second": (
         {"id": "e", "updated": "2026-11-20T09:00:00.123456789Z"},
         {"updated_at": datetime(2026, 11, 20, 9, 0, 0, 123456, tzinfo=UTC)},
+    ),
+    "a holiday of nobody knows when": (
+        {
+            "id": "e",
+            "created": "0000-12-31T00:00:00.000Z",
+            "updated": "0000-12-31T00:00:00.000Z",
+            "start": {"date": "2026-12-25"},
+        },
+        {"created_at": None, "updated_at": None, "start_on": date(2026, 12, 25)},
     ),
     "a conference by telephone": (
         {"id": "e", "conferenceData": {"entryPoints": [{"entryPointType": "phone", "uri": "tel:+1"}]}},

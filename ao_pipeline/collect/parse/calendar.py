@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from ao_pipeline.bundles.canonical import canonical_json
@@ -65,8 +66,8 @@ def parse_event(record: Record) -> Row:
         "recurrence_json": canonical_json(as_texts(record.get("recurrence"), "recurrence")),
         "event_type": as_text(record.get("eventType"), "eventType"),
         "conference_url": _conference_url(record),
-        "created_at": as_instant(record.get("created"), "created"),
-        "updated_at": as_instant(record.get("updated"), "updated"),
+        "created_at": _stamp(record.get("created"), "created"),
+        "updated_at": _stamp(record.get("updated"), "updated"),
     }
 
 
@@ -92,6 +93,11 @@ def _conference_url(record: Record) -> str | None:
     points = as_objects(conference.get("entryPoints"), "conferenceData.entryPoints")
     video = next((point for point in points if point.get("entryPointType") == "video"), None)
     return as_text(video.get("uri"), "conferenceData.entryPoints.uri") if video else None
+
+
+def _stamp(value: Any, field: str) -> datetime | None:
+    """Return when something was done. Imported events and holidays say `0000-12-31`, which means that nobody knows."""
+    return None if isinstance(value, str) and value.startswith("0000-") else as_instant(value, field)
 
 
 def _lower(value: Any, field: str) -> str | None:
