@@ -34,7 +34,7 @@ from ao_pipeline_tests.stress.histories import open_empty
 FETCHING: Final = "fetching"
 FETCHED: Final = "fetched"
 PLACES: Final = (FETCHING, FETCHED, *(step.value for step in CommitStep))
-"""Where a collection may die: before its third request, with all answers in hand, and at each step of its commit."""
+"""Where a collection may die: before its second request, with all answers in hand, and at each step of its commit."""
 
 CHILD_SECONDS: Final = 120
 PRELOADED: Final = ("ao_pipeline_tests.sources.stored_engine", "ao_pipeline_tests.sources.random_upstreams")
@@ -116,7 +116,7 @@ def _dying_send(pass_by: Callable[[str], None]) -> Callable[..., Any]:
     def send(self: SourceClient, *given: Any, **named: Any) -> Any:
         nonlocal sent
         sent += 1
-        if sent > 2:
+        if sent > 1:
             pass_by(FETCHING)
         return real(self, *given, **named)
 
