@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ao_pipeline.addresses import SANDBOX_PATHS, URL_FIELDS
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.errors import ConfigError, UnknownNameError
 
@@ -222,29 +223,6 @@ class Settings(BaseSettings):
         if self.google_credentials_file is not None:
             return _absolute(self.google_credentials_file)
         return self.data_path / "sandbox" / "google-service-account.json"
-
-
-SANDBOX_PATHS: Final = {
-    "asana": "/asana/api/1.0",
-    "gmail": "/gmail/gmail/v1",
-    "calendar": "/calendar/calendar/v3",
-    "chat": "/chat/v1",
-    "gtasks": "/tasks/tasks/v1",
-    "people": "/people/v1",
-    "drive": "/drive/drive/v3",
-    "xero": "/xero/api.xro/2.0",
-    "xero_token": "/xero/identity/connect/token",
-    "webhook": "/webhook/chat",
-}
-"""Where the sandbox mounts each vendor's API; behind it stand the vendor's own paths."""
-
-URL_FIELDS: Final = {
-    **{source: f"{source}_base_url" for source in ("asana", "gmail", "calendar", "chat", "people", "drive", "xero")},
-    "gtasks": "tasks_base_url",
-    "xero_token": "xero_token_url",
-    "webhook": "webhook_url",
-}
-"""Which field holds the address of a source."""
 
 
 def url_variable(source: str) -> str:

@@ -10,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ao_pipeline.addresses import SANDBOX_PATHS
 from ao_pipeline.clock import to_iso
 from ao_pipeline.sandbox.mutations import mutate
 from ao_pipeline.sandbox.replies import RefusedError, join_objects, json_reply, text_reply
 from ao_pipeline.sandbox.site import Site, endpoint
 from ao_pipeline.sandbox.world.records import Record
 from ao_pipeline.sandbox.world.stories import COMMENTS, stories_of
-from ao_pipeline.settings import SANDBOX_PATHS
 
 TRUTH: Final = {
     "raw_asana_users": ("users",),

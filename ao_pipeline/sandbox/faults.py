@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import yaml
 
+from ao_pipeline.addresses import SANDBOX_PATHS
 from ao_pipeline.clock import monotonic_seconds
 from ao_pipeline.errors import ConfigError
 from ao_pipeline.sandbox.fault_bodies import GOOGLE
 from ao_pipeline.sandbox.world.draw import Draw
-from ao_pipeline.settings import SANDBOX_PATHS
 
 KINDS: Final = frozenset(
     {

@@ -17,13 +17,13 @@ from typing import Any, Final
 import requests
 import uvicorn
 
+from ao_pipeline.addresses import SANDBOX_PATHS
 from ao_pipeline.clock import monotonic_seconds, sleep, to_iso
 from ao_pipeline.errors import TransientError
 from ao_pipeline.sandbox.app import build_app
 from ao_pipeline.sandbox.identity import load_service_account
 from ao_pipeline.sandbox.options import SandboxOptions
 from ao_pipeline.sandbox.site import Site, write_file
-from ao_pipeline.settings import SANDBOX_PATHS
 
 HOST: Final = "127.0.0.1"
 _START_SECONDS: Final = 60.0

@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ao_pipeline.addresses import SANDBOX_PATHS
 from ao_pipeline.sandbox.replies import json_reply
 from ao_pipeline.sandbox.site import Site, endpoint
 from ao_pipeline.sandbox.vendors.google import google_error
 from ao_pipeline.sandbox.world.chats import chat_time
 from ao_pipeline.sandbox.world.records import Json
-from ao_pipeline.settings import SANDBOX_PATHS
 
 KEPT_MESSAGES: Final = 10_000
 """Older ones are forgotten; a soak of days must not grow the process."""

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import requests
 
+from ao_pipeline.addresses import URL_FIELDS
 from ao_pipeline.defs.origin import source_of_asset
 from ao_pipeline.errors import AoError
 from ao_pipeline.sandbox.options import SandboxOptions
 from ao_pipeline.sandbox.server import RunningSandbox, serve
-from ao_pipeline.settings import URL_FIELDS, Settings
+from ao_pipeline.settings import Settings
 from ao_pipeline_tests.conformance.prism_judge import judge, why_absent
 from ao_pipeline_tests.conformance.recorded_session import ASSETS, change_everything, recording
 from ao_pipeline_tests.conformance.vendor_documents import CONTRACTS, SOURCES, Description, description, is_present

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import jsonschema_rs
 import yaml
 
-from ao_pipeline.settings import PROJECT_DIR, SANDBOX_PATHS
+from ao_pipeline.addresses import SANDBOX_PATHS
+from ao_pipeline.settings import PROJECT_DIR
 
 CONTRACTS = PROJECT_DIR.parent / "shared" / "contracts"
 

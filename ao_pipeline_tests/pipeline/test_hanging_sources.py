@@ -7,9 +7,9 @@ from types import MappingProxyType
 import pytest
 from dagster._core.execution.plan.active import ActiveExecution
 
+from ao_pipeline.addresses import SANDBOX_PATHS
 from ao_pipeline.defs import limits
 from ao_pipeline.resilience.limits import Stage
-from ao_pipeline.settings import SANDBOX_PATHS
 from ao_pipeline_tests.pipeline.plant import SECOND, THIRD, Plant, errors_of
 
 SOURCES = sorted(set(SANDBOX_PATHS) - {"webhook", "xero_token"})

@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow as pa
 
 from ao_pipeline.adapters.sources.registry import collect
+from ao_pipeline.addresses import URL_FIELDS
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.sandbox.identity import load_service_account
-from ao_pipeline.settings import URL_FIELDS, Settings
+from ao_pipeline.settings import Settings
 from ao_pipeline_tests.sources.source_engine import SPECS, START
 
 TOKEN = {"access_token": "t", "expires_in": 3599, "token_type": "Bearer"}

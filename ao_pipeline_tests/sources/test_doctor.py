@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from ao_pipeline.adapters.sources.diagnose import Diagnosis, diagnose, sources
+from ao_pipeline.addresses import SANDBOX_PATHS
 from ao_pipeline.cli import main
 from ao_pipeline.errors import UnknownNameError
-from ao_pipeline.settings import SANDBOX_PATHS, use_settings
+from ao_pipeline.settings import use_settings
 from ao_pipeline_tests.sources.source_engine import START, Engine
 
 

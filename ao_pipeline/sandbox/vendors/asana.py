@@ -10,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ao_pipeline.addresses import SANDBOX_PATHS
 from ao_pipeline.clock import from_micros, to_iso, to_micros
 from ao_pipeline.sandbox.replies import RefusedError, decode_token, encode_token, join_objects, json_reply, text_reply
 from ao_pipeline.sandbox.site import Site, bearer, endpoint
 from ao_pipeline.sandbox.vendors.asana_fields import viewer
 from ao_pipeline.sandbox.world.records import Collection, Json, Record
 from ao_pipeline.sandbox.world.stories import COMMENTS, stories_of
-from ao_pipeline.settings import SANDBOX_PATHS
 
 BASE: Final = SANDBOX_PATHS["asana"]
 _OFFSET_LASTS_MICROS: Final = 30 * 60 * 1_000_000

@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ao_pipeline.addresses import SANDBOX_PATHS
 from ao_pipeline.sandbox.replies import decode_token, encode_token, join_objects, json_reply, object_text, text_reply
 from ao_pipeline.sandbox.site import Site, endpoint
 from ao_pipeline.sandbox.vendors.google import google_caller, google_error, page_size
 from ao_pipeline.sandbox.world.mails import USER_LABEL, mail_collection
 from ao_pipeline.sandbox.world.records import Collection, Entry, Json, Record
 from ao_pipeline.sandbox.world.size import DAY_MICROS, HOUR_MICROS
-from ao_pipeline.settings import SANDBOX_PATHS
 
 BASE: Final = SANDBOX_PATHS["gmail"] + "/users/{mailbox}"
 HISTORY_LASTS_MICROS: Final = 7 * DAY_MICROS

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ao_pipeline.addresses import SANDBOX_PATHS
 from ao_pipeline.clock import from_micros, to_iso, to_micros
 from ao_pipeline.sandbox.replies import decode_token, encode_token, join_objects, json_reply, object_text, text_reply
 from ao_pipeline.sandbox.site import Site, endpoint
@@ -18,7 +19,6 @@ from ao_pipeline.sandbox.world.agency import ORG_ZONE
 from ao_pipeline.sandbox.world.meetings import event_collection
 from ao_pipeline.sandbox.world.records import Collection, Record
 from ao_pipeline.sandbox.world.size import DAY_MICROS
-from ao_pipeline.settings import SANDBOX_PATHS
 
 BASE: Final = SANDBOX_PATHS["calendar"]
 SYNC_LASTS_MICROS: Final = 28 * DAY_MICROS

@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ao_pipeline.addresses import SANDBOX_PATHS
 from ao_pipeline.sandbox.replies import decode_token, encode_token, join_objects, json_reply, object_text, text_reply
 from ao_pipeline.sandbox.site import Site, endpoint
 from ao_pipeline.sandbox.vendors.google import google_caller, google_error, page_size
 from ao_pipeline.sandbox.world.chats import chat_collection
 from ao_pipeline.sandbox.world.records import Collection, Record
-from ao_pipeline.settings import SANDBOX_PATHS
 
 BASE: Final = SANDBOX_PATHS["chat"]
 _LAST_KEY: Final = "\U0010ffff"

@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ao_pipeline.addresses import SANDBOX_PATHS
 from ao_pipeline.clock import from_micros, to_iso
 from ao_pipeline.sandbox.replies import decode_token, encode_token, json_reply
 from ao_pipeline.sandbox.site import Site, endpoint
 from ao_pipeline.sandbox.vendors.google import google_caller, google_error, page_size
 from ao_pipeline.sandbox.world.records import Json, Record
 from ao_pipeline.sandbox.world.workspace import FILES
-from ao_pipeline.settings import SANDBOX_PATHS
 
 BASE: Final = SANDBOX_PATHS["drive"]
 _DEFAULT_PAGE: Final = 100

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ao_pipeline.addresses import SANDBOX_PATHS
 from ao_pipeline.sandbox.replies import (
     RefusedError,
     decode_token,
@@ -23,7 +24,6 @@ from ao_pipeline.sandbox.vendors.google import google_caller, google_error, page
 from ao_pipeline.sandbox.world.records import Json, Record
 from ao_pipeline.sandbox.world.size import DAY_MICROS
 from ao_pipeline.sandbox.world.workspace import PEOPLE
-from ao_pipeline.settings import SANDBOX_PATHS
 
 BASE: Final = SANDBOX_PATHS["people"]
 SYNC_LASTS_MICROS: Final = 7 * DAY_MICROS

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ao_pipeline.addresses import SANDBOX_PATHS
 from ao_pipeline.clock import to_micros
 from ao_pipeline.sandbox.replies import decode_token, encode_token, join_objects, object_text, text_reply
 from ao_pipeline.sandbox.site import Site, endpoint
@@ -16,7 +17,6 @@ from ao_pipeline.sandbox.vendors.google import google_caller, google_error, page
 from ao_pipeline.sandbox.world.records import Collection, Record
 from ao_pipeline.sandbox.world.size import DAY_MICROS
 from ao_pipeline.sandbox.world.workspace import TASK_LISTS, task_collection
-from ao_pipeline.settings import SANDBOX_PATHS
 
 BASE: Final = SANDBOX_PATHS["gtasks"]
 TOMBSTONE_LASTS_MICROS: Final = 30 * DAY_MICROS

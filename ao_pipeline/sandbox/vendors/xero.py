@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ao_pipeline.addresses import SANDBOX_PATHS
 from ao_pipeline.clock import to_micros, utc_now
 from ao_pipeline.sandbox.identity import XERO_TOKEN_SECONDS
 from ao_pipeline.sandbox.replies import (
@@ -26,7 +27,6 @@ from ao_pipeline.sandbox.replies import (
 from ao_pipeline.sandbox.site import Site, bearer, endpoint
 from ao_pipeline.sandbox.vendors.xero_access import check_basic, rate_headers
 from ao_pipeline.sandbox.world.records import Json, Record
-from ao_pipeline.settings import SANDBOX_PATHS
 
 BASE: Final = SANDBOX_PATHS["xero"]
 _SECOND_MICROS: Final = 1_000_000
