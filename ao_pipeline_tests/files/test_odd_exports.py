@@ -290,3 +290,28 @@ def test_members_without_an_address_are_counted(tmp_path: Path) -> None:
 
     assert len(folder.rows) == 1
     assert folder.drift == {"files.chat_member_without_address": 2}
+
+
+@pytest.mark.parametrize(
+    ("asset", "text", "field"),
+    [
+        (
+            "raw/xero_contacts",
+            XERO + invoice(1) + invoice(2, name="Other") + invoice(3).replace("a@b", "late@b"),
+            "email",
+        ),
+        (
+            "raw/asana_users",
+            f"{ASANA}\n"
+            + "".join(f"120{n},,,,Do,,{name},a@b.example,,,\n" for n, name in enumerate(("Ann", "B", "C"))),
+            "name",
+        ),
+    ],
+)
+def test_who_is_named_twice_is_the_same_after_a_bounded_import(
+    tmp_path: Path, asset: str, text: str, field: str
+) -> None:
+    whole = collected(tmp_path, asset, a_csv=text.encode())
+    pieces = collected(tmp_path, asset, Limits(rows=1))
+
+    assert {key: row[field] for key, row in pieces.rows.items()} == {k: row[field] for k, row in whole.rows.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -118,6 +119,9 @@ def _collect(
         try:
             for number, records in source:
                 if number < begin:
+                    if not isinstance(records, BadValueError):
+                        # Taken in before; who and what it named counts as seen.
+                        deque(records, maxlen=0)
                     continue
                 if isinstance(records, BadValueError):
                     target.refuse(unit, number, str(records))

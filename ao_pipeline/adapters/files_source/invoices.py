@@ -77,10 +77,12 @@ def collect_contacts(request: FilesRequest, units: list[Found]) -> Collected:
         try:
             for number, row in _rows(unit, columns):
                 contact = xero_contact(row, columns)
-                if number >= begin and contact is not None and contact["ContactID"] not in seen:
+                if contact is not None and contact["ContactID"] not in seen:
                     seen.add(contact["ContactID"])
-                    target.add(contact, size=300)
-                yield number + 1
+                    if number >= begin:
+                        target.add(contact, size=300)
+                if number >= begin:
+                    yield number + 1
         except BadValueError as error:
             target.refuse(unit, number + 1, str(error))
 
