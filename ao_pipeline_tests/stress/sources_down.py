@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import logging
 import random
 import sys
 import tempfile
@@ -159,6 +160,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, default=REPORT)
     options = parser.parse_args()
+    logging.getLogger("uvicorn.error").disabled = True  # Faults cut answers on purpose; it has a page for each.
     clock.sleep = lambda seconds: None  # Back-off is counted elsewhere; here only what comes of it matters.
     chosen = cases()
     if options.sample:
