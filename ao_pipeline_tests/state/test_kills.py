@@ -189,7 +189,8 @@ def test_a_server_that_does_not_wait_for_its_log_is_found_out(crasher: Crasher) 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_a_server_process_killed_in_its_fsync_loses_nothing_acknowledged(crasher: Crasher) -> None:
-    crashed = crasher.crash_in_fsync("full")
+    # Now and then the server's own WAL writer is faster, and the process that works for the client has nothing to sync.
+    crashed = any(crasher.crash_in_fsync("full") for _ in range(5))
 
     assert crasher.problems == []
     assert crashed or not crasher.can_trace
