@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 
 from ao_pipeline.adapters.state.database import Database
 from ao_pipeline.adapters.state.leases import Leases, refuse_displaced
@@ -26,12 +27,10 @@ def main() -> None:
     for _ in range(rounds):
         lease = leases.acquire(holder, ttl_seconds=TTL_SECONDS)
         committed = False
-        try:
-            with database.write(is_durable=False) as connection:
-                refuse_displaced(connection, lease.token)
-                committed = lease.holder == holder
-        except FencedError:
-            pass
+        # Another one took the lease between the two: that is the race.
+        with suppress(FencedError), database.write(is_durable=False) as connection:
+            refuse_displaced(connection, lease.token)
+            committed = lease.holder == holder
         print(json.dumps({"holder": lease.holder, "token": lease.token, "committed": committed}))
     database.close()
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import pytest
 from ao_pipeline.adapters.state import database as database_module
 from ao_pipeline.adapters.state.model import CommitStep
 from ao_pipeline.adapters.state.sqlite_io import SqliteIo
+from ao_pipeline.bundles.changes import Change
 from ao_pipeline_tests.stress.crashes import Crasher, private_server
-from ao_pipeline_tests.stress.histories import open_empty
+from ao_pipeline_tests.stress.histories import FIRST, intent, open_empty
 from ao_pipeline_tests.stress.jobs import KINDS
 from ao_pipeline_tests.stress.kills import ACKNOWLEDGED, Killer, child
 from ao_pipeline_tests.stress.sqlite_files import can_watch_files
@@ -175,6 +177,20 @@ def test_a_server_killed_around_a_commit_keeps_what_it_acknowledged(crasher: Cra
 
     assert crasher.problems == []
     assert crasher.counts["kills"] == 2
+
+
+def test_a_writer_that_has_begun_outlives_a_crash_of_its_server() -> None:
+    with private_server() as server:
+        server.configure(wal_writer_delay="10s")  # Nothing reaches the disk but what is waited for.
+        with closing(open_empty(server.url, EVERY_TYPE)) as store:
+            before = store.begin(intent(EVERY_TYPE, FIRST, "before the crash"))
+
+            server.kill()
+            server.start()
+
+            # Were its token lost, its commit would be refused, and the next writer would be given the same one.
+            assert store.commit(before, Change(EVERY_TYPE.empty(), is_full=False)).header.cycle == FIRST.key
+            assert store.begin(intent(EVERY_TYPE, FIRST, "after the crash")).fence > before.fence
 
 
 def test_a_server_that_does_not_wait_for_its_log_is_found_out(crasher: Crasher) -> None:

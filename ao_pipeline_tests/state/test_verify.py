@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -159,3 +160,19 @@ def test_verify_sees_one_state_while_others_write(database_url: str, lived: Stat
     assert (findings, seen) == ([], before)
     assert head is not None
     assert head.seq == before + 1
+
+
+def test_a_chain_is_walked_in_portions_on_a_server(lived: StateStore) -> None:
+    if lived.database.is_sqlite:
+        pytest.skip("SQLite's driver reads row by row in any case")
+    on_the_server: list[bool] = []
+
+    def look(_connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
+        if BUNDLE_PAYLOAD.name in statement:
+            on_the_server.append(cursor.name is not None)  # A named cursor; any other brings all rows at once.
+
+    sa.event.listen(lived.database.engine, "before_cursor_execute", look)
+    assert lived.verify(ASSET) == []
+
+    assert on_the_server
+    assert all(on_the_server)

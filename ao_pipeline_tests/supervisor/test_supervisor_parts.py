@@ -59,14 +59,19 @@ def test_a_log_that_could_not_be_rotated_neither_stops_its_reader_nor_stays_sile
     assert "the disk is back" in (tmp_path / "web.log").read_text()
 
 
-def test_an_event_that_nobody_can_read_does_not_end_the_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_that_nobody_can_read_does_not_end_the_supervisor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     full = Path("/dev/full").open("w")  # noqa: SIM115 - closed by the test's end; a flush of it raises, as on a full disk.
-    monkeypatch.setattr("sys.stderr", full)
-
-    _print_event("process.up", {"name": "daemon"})
-
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", full)
+        _print_event("process.up", {"name": "daemon"})
     with suppress(OSError):
         full.close()
+
+    _print_event("process.up", {"name": "webserver"})
+
+    assert "name=webserver" in capsys.readouterr().err
 
 
 def test_a_watchdog_that_cannot_be_started_now_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

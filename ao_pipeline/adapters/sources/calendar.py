@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
@@ -138,10 +139,8 @@ def _list_calendars(client: SourceClient) -> list[dict[str, Any]]:
 def _read(client: SourceClient, calendar_id: str, sync_token: str | None) -> _Reading:
     try:
         if sync_token is not None:
-            try:
+            with suppress(CursorExpiredError):  # Normal: the calendar is listed again, in a new generation.
                 return _list_events(client, calendar_id, sync_token)
-            except CursorExpiredError:
-                pass  # Normal: the calendar is listed again, in a new generation.
         return _list_events(client, calendar_id, None)
     except AoError as error:
         raise name_culprit(error, f"calendar {calendar_id}") from error

@@ -6,6 +6,7 @@ changes, not between the two.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 from ao_pipeline.adapters.sources.exchange import Params
@@ -42,10 +43,9 @@ def collect_files(request: CollectionRequest) -> Collected:
     with request.open("drive") as client:
         token = request.cursor.get("page_token") if request.cursor else None
         if token:
-            try:
+            # Rare: the account or the upstream's address has changed. Everything is listed again.
+            with suppress(CursorExpiredError):
                 return _collect_changes(request, client, batch, drift, str(token))
-            except CursorExpiredError:
-                pass  # Rare: the account or the upstream's address has changed. Everything is listed again.
         start = _start_token(client)
         for page in google_pages(client, contracts.FILES_PAGE, "/files", _FILES):
             if page.body.get("incompleteSearch") is True:

@@ -8,6 +8,7 @@ nothing pending is taken for deleted.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
@@ -135,10 +136,9 @@ def _keys(table: Any) -> set[Key]:
 def _plan(client: SourceClient, mailbox: str, state: Any) -> _Plan:
     try:
         if state is not None:
-            try:
+            # Normal after a week: the mailbox is listed again, in a new generation.
+            with suppress(CursorExpiredError):
                 return _read_history(client, mailbox, str(state["history_id"]), list(state["pending"]))
-            except CursorExpiredError:
-                pass  # Normal after a week: the mailbox is listed again, in a new generation.
         return _list_mailbox(client, mailbox)
     except AoError as error:
         raise name_culprit(error, f"mailbox {mailbox}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -73,10 +74,8 @@ def collect_contacts(request: CollectionRequest) -> Collected:
 
 def _read(client: SourceClient, sync_token: str | None) -> _Reading:
     if sync_token:
-        try:
+        with suppress(CursorExpiredError):  # Normal once a week: everything is listed again, in a new generation.
             return _list(client, sync_token)
-        except CursorExpiredError:
-            pass  # Normal once a week: everything is listed again, in a new generation.
     return _list(client, None)
 
 

@@ -10,6 +10,7 @@ import binascii
 import codecs
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import groupby
 from typing import Final
 
@@ -98,21 +99,16 @@ def decode(raw: bytes, label: str | None = None) -> str:
     codec = known_codec(label)
     if codec is None or codec == "utf-8":
         return clean_text(_guess(raw, is_japanese=codec is None or not label))
-    try:
+    with suppress(ValueError):  # The bytes do not agree with the label.
         return clean_text(raw.decode(codec))
-    except (UnicodeError, ValueError):
-        pass
     if codec == "cp1252":
         return clean_text(_guess(raw, is_japanese=False))
     if codec.startswith("iso2022_jp") and b"\x1b" in raw:
         return clean_text(decode_jis(raw))
     if codec in _STATEFUL and raw.isascii():
         return clean_text(raw.decode(codec, "replace"))
-    try:
-        # A label that lies is most often one whose writer meant UTF-8.
+    with suppress(UnicodeDecodeError):  # A label that lies is most often one whose writer meant UTF-8.
         return clean_text(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        pass
     try:
         return clean_text(raw.decode(codec, "replace"))
     except (UnicodeError, ValueError):

@@ -7,6 +7,7 @@ import binascii
 import codecs
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from email.errors import HeaderParseError
 from email.header import decode_header
 from email.message import Message
@@ -126,12 +127,10 @@ def addresses(value: str) -> list[tuple[str, str | None]]:
 def html_to_text(markup: str) -> str:
     """Return the readable text of HTML: blocks on lines of their own, no scripts, no styles."""
     reader = _TextReader()
-    try:
+    # The standard parser gives up on some hostile markup; what it read so far stands.
+    with suppress(ValueError, AssertionError, IndexError):
         reader.feed(markup[: MAX_BODY_BYTES * 10])
         reader.close()
-    except (ValueError, AssertionError, IndexError):
-        # The standard parser gives up on some hostile markup; what it read so far stands.
-        pass
     text = _SPACES.sub(" ", "".join(reader.pieces))
     return _BLANK_LINES.sub("\n\n", "\n".join(line.strip() for line in text.split("\n"))).strip()
 
@@ -187,11 +186,9 @@ def _charset(part: Part) -> str:
 
 
 def _decode(raw: bytes, charset: str) -> str:
-    try:
+    with suppress(LookupError, ValueError, AttributeError):  # No charset that Python knows: most likely it is UTF-8.
         if codecs.lookup(charset)._is_text_encoding:
             return raw.decode(charset, "replace")
-    except (LookupError, ValueError, AttributeError):
-        pass
     return raw.decode("utf-8", "replace")
 
 
