@@ -37,6 +37,7 @@ def _declare(spec: TableSpec) -> Any:
                 stored_keys=partial(work.store.read_keys, spec.asset),
                 now=work.now,
                 stored_table=lambda asset, columns, only=None: work.table(by_asset[asset], columns, only=only),
+                changes_since=lambda asset, mark: work.store.changes_since(by_asset[asset].asset, mark),
                 accepts_drop=is_drop_accepted(work.store, spec.asset),
             )
         return Change(

@@ -11,7 +11,7 @@ import pyarrow as pa
 from ao_pipeline.adapters.files_source.intake import is_files_cursor
 from ao_pipeline.adapters.files_source.registry import collect_files, found_files
 from ao_pipeline.adapters.sources.registry import collect
-from ao_pipeline.adapters.sources.request import ReadTable
+from ao_pipeline.adapters.sources.request import ReadChanges, ReadTable
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.settings import Settings
@@ -33,6 +33,7 @@ def collect_from_origin(
     stored_keys: Callable[[], pa.Table],
     now: datetime,
     stored_table: ReadTable,
+    changes_since: ReadChanges,
     accepts_drop: bool = False,
 ) -> Collected:
     """Collect one asset from files when there are some for it, else from its upstream.
@@ -47,6 +48,7 @@ def collect_from_origin(
         stored_keys: Reads the key columns of all stored rows.
         now: The cycle's end.
         stored_table: Reads the asset's own table, or one that it declares to read.
+        changes_since: Reads what changed in such a table.
         accepts_drop: Whether a person said that what is missing upstream is really gone.
 
     Raises:
@@ -71,6 +73,7 @@ def collect_from_origin(
             stored_keys=stored_keys,
             now=now,
             stored_table=stored_table,
+            changes_since=changes_since,
             accepts_drop=accepts_drop,
         )
     if cursor is None or is_ours or not settings.is_simulated(source_of_asset(asset)):

@@ -11,6 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ao_pipeline.adapters.sources.registry import collect
+from ao_pipeline.bundles.changes import change_set, match_positions
+from ao_pipeline.bundles.payload import hashed
+from ao_pipeline.bundles.since import Since
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.collect.tables import RAW_TABLES
 from ao_pipeline.sandbox.server import RunningSandbox
@@ -45,6 +48,9 @@ class Engine:
     rows: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
     cursors: dict[str, Any] = field(default_factory=dict)
     now: datetime = START
+    looks: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
+    """What `changes_since` saw, by its marks. Without them nothing is known of any change."""
+    look_count: int = 0
 
     def advance(self, **delta: float) -> None:
         self.now += timedelta(**delta)
@@ -62,6 +68,18 @@ class Engine:
             part if only is None else part.filter(pc.is_in(part.column(columns[0]), pa.array(only, pa.large_string())))
         )
 
+    def changes_since(self, asset: str, mark: str) -> Since:
+        """Compare the rows with those of an earlier call; a mark that no call gave is unknown."""
+        spec, rows = SPECS[asset], dict(self.rows.get(asset, {}))
+        before = self.looks.get(mark)
+        self.look_count += before != rows
+        now = mark if before == rows else f"{asset} {self.look_count}"
+        self.looks[now] = rows
+        if before is None:
+            return Since(now, None)
+        old, new = (hashed(spec, pa.Table.from_pylist(list(one.values()), spec.arrow_schema)) for one in (before, rows))
+        return Since(now, change_set(old, new, old.keys[match_positions(old.keys, new.keys) < 0]))
+
     def read(self, asset: str, *, settings: Settings | None = None, clock: FakeTime | None = None) -> Collected:
         """Collect without committing."""
         clock = clock or FakeTime()
@@ -72,6 +90,7 @@ class Engine:
             stored_keys=lambda: self.stored_keys(asset),
             now=self.now,
             stored_table=self.stored_table,
+            changes_since=self.changes_since,
             sleep=clock.sleep,
             monotonic=clock.monotonic,
         )

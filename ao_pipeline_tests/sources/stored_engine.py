@@ -73,6 +73,7 @@ def collect_and_commit(store: StateStore, job: Job, *, fetched: Callable[[], Non
         stored_keys=partial(store.read_keys, job.asset),
         now=job.cycle.end,
         stored_table=store.read,
+        changes_since=store.changes_since,
         sleep=lambda _seconds: None,
     )
     fetched()

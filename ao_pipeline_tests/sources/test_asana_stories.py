@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from ao_pipeline.adapters.sources import asana_stories
 from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.collect.result import Collected
+from ao_pipeline.collect.volume import VolumeDropError
 from ao_pipeline.errors import AuthError, UnknownNameError
-from ao_pipeline_tests.sources.source_engine import Engine
+from ao_pipeline_tests.sources.source_engine import START, Engine
 from ao_pipeline_tests.sources.source_truth import assert_equals_truth
 
 ASSET, TASKS = "raw/asana_stories", "raw/asana_tasks"
@@ -192,11 +195,104 @@ def test_refused_credentials_change_nothing(started: Engine) -> None:
     with pytest.raises(AuthError, match="task "):
         started.run(ASSET)
 
-    assert cursor["tasks"]
+    assert cursor["mark"]
 
 
-def test_without_a_reader_of_tables_it_says_so(engine: Engine) -> None:
+def test_without_a_reader_of_changes_it_says_so(engine: Engine) -> None:
     request = CollectionRequest(engine.settings, None, lambda: engine.stored_keys(ASSET), engine.now)
 
-    with pytest.raises(UnknownNameError, match="stored_table"):
+    with pytest.raises(UnknownNameError, match="changes_since"):
         asana_stories.collect_stories(request)
+
+
+def test_a_walk_misses_no_change(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asana_stories, "MAX_TASKS", 60)
+    engine.run(TASKS)
+    engine.run(ASSET)
+    read = {row["task_gid"] for row in engine.rows[ASSET].values()}
+    unread = next(key[0] for key in engine.rows[TASKS] if key[0] not in read)
+    engine.box.advance(1)
+    for gid in (max(read), unread):
+        engine.box.mutate("comment", "create", task=gid)
+    made = engine.box.mutate("task", "create")["key"]
+    engine.run(TASKS)
+
+    second = engine.run(ASSET)
+    while engine.run(ASSET).requests:
+        pass
+
+    assert {max(read), unread, made} <= {row["task_gid"] for row in second.rows.to_pylist()}
+    assert_equals_truth(engine, ASSET)
+
+
+def test_tasks_that_went_back_and_on_again_are_followed(started: Engine) -> None:
+    now = dict(started.rows[TASKS])
+    gone = sorted(now)[:5]
+    started.rows[TASKS] = {key: row for key, row in now.items() if key not in gone}
+    taken = started.run(ASSET)
+    started.rows[TASKS] = now
+
+    again = started.run(ASSET)
+
+    assert {row["story_gid"] for row in taken.deleted.to_pylist()} >= {
+        row["story_gid"] for row in again.rows.to_pylist()
+    }
+    assert (taken.requests, again.requests) == (0, len(gone))
+    assert_equals_truth(started, ASSET)
+
+
+def test_stories_of_most_tasks_do_not_go_without_a_word(started: Engine) -> None:
+    started.rows[TASKS] = dict(list(started.rows[TASKS].items())[:9])
+
+    with pytest.raises(VolumeDropError, match="raw_asana_stories"):
+        started.run(ASSET)
+
+
+def test_without_the_bundles_in_between_tasks_and_stories_are_compared(started: Engine) -> None:
+    keys = sorted(started.rows[TASKS])
+    started.box.advance(1)
+    started.box.mutate("comment", "create", task=keys[0][0])
+    started.run(TASKS)
+    started.looks.clear()
+    dropped = started.rows[TASKS].pop(keys[1])
+    for row in started.rows[TASKS].values():
+        row["modified_at"] = row["modified_at"] if row["task_gid"] == keys[0][0] else START - timedelta(days=9)
+
+    result = started.run(ASSET)
+    started.rows[TASKS][keys[1]] = dropped
+    started.run(ASSET)
+
+    assert (result.requests, result.deleted.num_rows > 0) == (1, True)
+    assert_equals_truth(started, ASSET)
+
+
+def test_the_cursor_of_an_earlier_version_asks_for_what_changed_since(started: Engine) -> None:
+    for row in started.rows[TASKS].values():
+        row["modified_at"] = START - timedelta(days=9)
+    changed = sorted(started.rows[TASKS])[:3]
+    for key in changed:
+        started.rows[TASKS][key]["modified_at"] = START
+    seen = (START - timedelta(hours=24)).isoformat()
+    started.cursors[ASSET] = {"generation": 1, "seen": seen, "recent": {}, "pending": [], "bare": [], "tasks": "0f"}
+
+    result = started.run(ASSET)
+
+    assert result.requests == len(changed)
+    assert result.rows.num_rows
+    assert started.run(ASSET).requests == 0
+
+
+def test_more_changes_than_a_cursor_holds_are_found_by_a_walk(started: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asana_stories, "MAX_TASKS", 40)
+    monkeypatch.setattr(asana_stories, "MAX_REMEMBERED", 30)
+    started.box.advance(1)
+    for key in sorted(started.rows[TASKS])[:90]:
+        started.box.mutate("comment", "create", task=key[0])
+    started.run(TASKS)
+
+    cursors = []
+    while started.run(ASSET).requests:
+        cursors.append(started.cursors[ASSET])
+
+    assert max(len(cursor["pending"]) for cursor in cursors) <= 30
+    assert_equals_truth(started, ASSET)

@@ -144,6 +144,7 @@ class Collecting:
             stored_keys=partial(self.store.read_keys, asset),
             now=self.cycle.end,
             stored_table=self.store.read,
+            changes_since=self.store.changes_since,
         )
         change = Change(
             rows=collected.rows,

@@ -1,8 +1,12 @@
 """Stories of Asana tasks: those of tasks that the stored `raw/asana_tasks` shows as new or changed, a bounded number a time.
 
+What changed is read from that table's bundles since the last collection; what was never read is walked through, the newest
+first. Only where the bundles do not tell (`_compare`) are all tasks and stories looked at.
+
 1. Without a changed task nothing is asked (`test_a_quiet_collection_asks_nothing`).
 2. A task that was not asked for yet is asked for later (`test_what_is_over_the_bound_is_collected_later`).
 3. Stories go with their task, or when the task's own listing lacks them (`test_a_deleted_task_takes_its_stories_along`).
+4. What changes or comes while older tasks are walked through is asked for at once (`test_a_walk_misses_no_change`).
 
 Source: Asana API 1.0, `GET /tasks/{gid}/stories`, which has no filter by time; `Task.modified_at`, which a story that is
 created or trashed moves, and an edited comment does not: an edit is seen with the task's next change.
@@ -11,9 +15,8 @@ created or trashed moves, and an edited comment does not: an edit is seen with t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -26,6 +29,7 @@ from ao_pipeline.adapters.sources.http import SourceClient, name_culprit
 from ao_pipeline.adapters.sources.outcome import absent_keys, collected, key_table, next_cursor
 from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.adapters.sources.walk import asana_records
+from ao_pipeline.bundles.changes import ChangeSet
 from ao_pipeline.clock import to_iso, to_micros
 from ao_pipeline.collect.batch import Batch
 from ao_pipeline.collect.contracts import asana as contracts
@@ -44,122 +48,134 @@ _PORTION: Final = 50
 _LATE: Final = timedelta(hours=24)
 """How much later than others a change may come into `raw/asana_tasks`; its collector sets records aside for less."""
 
+Place = tuple[int, str]
+"""A task's place in the walk: when it was modified, in microseconds, and its gid. The walk goes from high to low."""
 
-_CHECKED_EVERY: Final = timedelta(hours=24)
-"""How often all stored stories are compared with all tasks, whatever the numbers say."""
+_TOP: Final[Place] = (1 << 62, "")
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Whom to ask for, in order.
+    """Whom to ask for.
 
     Attributes:
-        wanted: Gids of the tasks whose stories are not stored, or out of date.
-        known: Gids of the tasks that were read before; the others are found again by not being among them.
-        stored: Keys and tasks of the stored stories that may have to go.
-        present: Gids of all tasks; None where no task can have gone.
+        wanted: Gids of the tasks whose stories are not stored, or out of date, in order.
+        gone: Gids of tasks that are not there any more.
+        below: Where the walk through tasks that were never read goes on; None when it is done.
+        walked: The next tasks of the walk, as many as fit, and their places.
+        is_last: Whether no task is left behind `walked`.
     """
 
     wanted: list[str]
-    known: set[str]
-    stored: pa.Table
-    present: set[str] | None
+    gone: frozenset[str] = frozenset()
+    below: Place | None = None
+    walked: Mapping[str, Place] = field(default_factory=dict)
+    is_last: bool = False
 
 
 def collect_stories(request: CollectionRequest) -> Collected:
     """Collect `raw/asana_stories` of tasks that are new or changed, and delete those of tasks that are gone."""
-    spec, drift = RAW_ASANA_STORIES, Drift()
-    tasks = request.stored_table(RAW_ASANA_TASKS.asset, ("modified_at",))
-    cursor = dict(request.cursor or {})
-    digest = _digest(tasks)
-    if cursor.get("tasks") == digest:
+    spec, drift, cursor = RAW_ASANA_STORIES, Drift(), dict(request.cursor or {})
+    # Before the tables are read: what changes after it is told again by the next collection.
+    since = request.changes_since(RAW_ASANA_TASKS.asset, str(cursor.get("mark", "")))
+    if since.mark == cursor.get("mark") and not cursor.get("pending") and not cursor.get("below"):
         return Collected(spec.empty(), is_full=False, deleted=spec.key_schema.empty_table(), cursor=cursor)
-    plan = _plan_few(request, tasks) or _plan_all(request, tasks)
+    plan = _with_walk(request, _compare(request) if since.changes is None else _follow(cursor, since.changes))
     batch = Batch(spec, contracts.STORY, parse_story, drift)
     with request.open("asana") as client:
-        answers = _ask(client, plan.wanted[:MAX_TASKS])
-        read = [gid for gid, records in answers.items() if records is not None]
-        for gid in read:
-            for record in answers[gid] or ():
+        answers = _ask(client, list(dict.fromkeys([*plan.wanted, *plan.walked]))[:MAX_TASKS])
+        for gid, records in answers.items():
+            for record in records or ():
                 batch.add(record, scope={"task_gid": gid})
-        rows = batch.table()
         unknown = [gid for gid, records in answers.items() if records is None]
-        left = [gid for gid in plan.wanted if gid not in answers]
         for _ in unknown:
             drift.add("asana.stories.unknown_task")
+        waiting = [*(gid for gid in plan.wanted if gid not in answers), *unknown]
+        below = _next_place(plan, answers)
+        if len(waiting) > MAX_REMEMBERED:  # More than a cursor should hold: they are found by walking all tasks again.
+            waiting, below = [], _TOP
         new_cursor: Cursor = {
-            "generation": request.generation() + ("seen" not in cursor),
-            **_seen(tasks, request.now),
-            "pending": [*(gid for gid in left if gid in plan.known), *unknown],
-            "bare": _bare(cursor, read, with_rows=set(rows.column("task_gid").to_pylist()), plan=plan),
-            "tasks": digest if not left and not unknown else "",
-            # Nothing waits, so whatever is not among the changes was read.
-            "task_count": tasks.num_rows if not left and not unknown else None,
-            "checked_at": to_iso(request.now) if plan.present is not None else cursor.get("checked_at"),
+            "generation": request.generation() + (not cursor.get("mark")),
+            "mark": since.mark,
+            "pending": waiting,
+            "below": below,
+            "looked_at": to_iso(request.now),
         }
         return collected(
             client,
             spec,
-            rows,
+            batch.table(),
             cursor=next_cursor(request, batch, new_cursor, empty={"generation": 0}),
             drift=drift,
-            deleted=_deleted(request, batch, plan, read=read),
+            deleted=_deleted(request, batch, plan, read=[gid for gid in answers if answers[gid] is not None]),
             quarantined=batch.quarantined,
         )
 
 
-def _plan_few(request: CollectionRequest, tasks: pa.Table) -> _Plan | None:
-    """Plan by the tasks that changed lately alone, or return None because more than they may have come or gone.
+def _follow(cursor: Mapping[str, Any], changes: ChangeSet) -> _Plan:
+    """Plan by what changed: first what waits, then tasks that came or were modified, the newest first."""
+    before, after = (rows.table.column("modified_at") for rows in (changes.updated_before, changes.updated_after))
+    moved = pc.fill_null(pc.not_equal(before, after), True)
+    came = pa.concat_tables([changes.inserted.table, changes.updated_after.table.filter(moved)])
+    gone = frozenset(changes.deleted.table.column("task_gid").to_pylist())
+    wanted = [gid for gid in cursor.get("pending", ()) if gid not in gone]
+    return _Plan(list(dict.fromkeys([*wanted, *_places(came)])), gone, _place_of(cursor))
 
-    That is the case when something waits, when the number of tasks is not explained by the new ones among the changed
-    ones, and once a day: a task may come late while another goes.
+
+def _compare(request: CollectionRequest) -> _Plan:
+    """Plan without knowing what changed: all tasks are walked through, or those of an earlier collection are compared.
+
+    Compared are the tasks that changed since shortly before that collection, and those without any story.
     """
     cursor = request.cursor or {}
-    checked_at = cursor.get("checked_at")
-    if cursor.get("task_count") is None or not cursor.get("seen") or not checked_at:
-        return None
-    if request.now - datetime.fromisoformat(str(checked_at)) >= _CHECKED_EVERY:
-        return None
-    times, recent = _times(_after(tasks, datetime.fromisoformat(str(cursor["seen"])))), cursor.get("recent", {})
-    changed = _newest({gid: at for gid, at in times.items() if recent.get(gid) != to_iso(at)})
-    if len(changed) > MAX_TASKS:
-        return None
-    stored = request.stored_table(RAW_ASANA_STORIES.asset, ("task_gid",), only=changed)
-    known = {*stored.column("task_gid").to_pylist(), *cursor.get("bare", ())}
-    if tasks.num_rows != cursor["task_count"] + len(set(changed) - known):
-        return None
-    return _Plan(changed, known, stored, None)
-
-
-def _plan_all(request: CollectionRequest, tasks: pa.Table) -> _Plan:
-    """Put what waits first, then what changed, then what was never read, the newest first."""
-    cursor = request.cursor or {}
+    looked_at = cursor.get("looked_at") or cursor.get("seen")
+    if not looked_at:
+        return _Plan([], below=_TOP)
+    tasks = request.stored_table(RAW_ASANA_TASKS.asset, ("modified_at",))
     stored = request.stored_table(RAW_ASANA_STORIES.asset, ("task_gid",))
-    present = set(tasks.column("task_gid").to_pylist())
-    recent = cursor.get("recent", {})
-    known = {*stored.column("task_gid").unique().to_pylist(), *cursor.get("bare", ())}
-    later = _after(tasks, datetime.fromisoformat(str(cursor["seen"]))) if cursor.get("seen") else tasks
-    changed = {gid: at for gid, at in _times(later).items() if gid in known and recent.get(gid) != to_iso(at)}
-    wanted = [gid for gid in cursor.get("pending", ()) if gid in present]
-    wanted += _newest(changed)
-    if not present <= known:
-        unread = tasks.filter(pc.invert(pc.is_in(tasks.column("task_gid"), pa.array(sorted(known), pa.large_string()))))
-        wanted += _newest(dict(zip(*(column.to_pylist() for column in unread.columns), strict=True)))
-    return _Plan(list(dict.fromkeys(wanted)), known, stored, present)
+    places, owners = _places(tasks), set(stored.column("task_gid").unique().to_pylist())
+    gone, since = frozenset(owners - places.keys()), to_micros(datetime.fromisoformat(str(looked_at)) - _LATE)
+    wanted = [gid for gid in cursor.get("pending", ()) if gid in places]
+    wanted += [gid for gid, (at, _) in places.items() if at >= since or gid not in owners]
+    if _place_of(cursor) or len(wanted) > MAX_REMEMBERED:
+        return _Plan([], gone, _TOP)
+    return _Plan(list(dict.fromkeys(wanted)), gone)
 
 
-def _after(tasks: pa.Table, instant: datetime) -> pa.Table:
-    return tasks.filter(pc.greater(tasks.column("modified_at"), pa.scalar(instant, pa.timestamp("us", "UTC"))))
+def _with_walk(request: CollectionRequest, plan: _Plan) -> _Plan:
+    """Fill what is left of a collection with the next tasks of the walk."""
+    room = MAX_TASKS - len(plan.wanted)
+    if plan.below is None or room <= 0:
+        return plan
+    tasks = request.stored_table(RAW_ASANA_TASKS.asset, ("modified_at",))
+    gid, at = tasks.column("task_gid"), pc.fill_null(tasks.column("modified_at").cast(pa.int64()), 0)
+    last_at, last_gid = plan.below
+    is_left = pc.or_(pc.less(at, last_at), pc.and_(pc.equal(at, last_at), pc.less(gid, last_gid)))
+    left = pa.table({"at": at, "gid": gid}).filter(is_left)
+    highest = pc.select_k_unstable(left, k=room, sort_keys=[("at", "descending"), ("gid", "descending")])
+    places = zip(*(column.to_pylist() for column in left.take(highest).columns), strict=True)
+    return replace(plan, walked={gid: (at, gid) for at, gid in places}, is_last=left.num_rows <= room)
 
 
-def _times(tasks: pa.Table) -> dict[str, datetime]:
-    """Return the modified times of the tasks that have one."""
-    pairs = zip(tasks.column("task_gid").to_pylist(), tasks.column("modified_at").to_pylist(), strict=True)
-    return {gid: at for gid, at in pairs if at is not None}
+def _next_place(plan: _Plan, answers: Mapping[str, Any]) -> Place | None:
+    """Return where the walk goes on: after the last task of it that was asked for."""
+    asked = [place for gid, place in plan.walked.items() if gid in answers]
+    if plan.below is not None and plan.is_last and len(asked) == len(plan.walked):
+        return None
+    return asked[-1] if asked else plan.below
 
 
-def _newest(times: Mapping[str, datetime | None]) -> list[str]:
-    return sorted(times, key=lambda gid: (_micros(times[gid]), gid), reverse=True)
+def _place_of(cursor: Mapping[str, Any]) -> Place | None:
+    at, gid = cursor.get("below") or (None, "")
+    return None if at is None else (int(at), str(gid))
+
+
+def _places(tasks: pa.Table) -> dict[str, Place]:
+    """Return the places of tasks, the newest first."""
+    at = pc.fill_null(tasks.column("modified_at").cast(pa.int64()), 0).to_pylist()
+    return {
+        gid: (at, gid) for at, gid in sorted(zip(at, tasks.column("task_gid").to_pylist(), strict=True), reverse=True)
+    }
 
 
 def _ask(client: SourceClient, wanted: list[str]) -> dict[str, list[dict[str, Any]] | None]:
@@ -184,49 +200,15 @@ def _list_stories(client: SourceClient, gid: str) -> list[dict[str, Any]] | None
         raise name_culprit(error, f"task {gid}") from error
 
 
-def _seen(tasks: pa.Table, now: datetime) -> Cursor:
-    """Return the time up to which every change was seen, and the later changes one by one."""
-    last: datetime | None = pc.max(tasks.column("modified_at")).as_py()
-    if last is None:
-        return {"seen": None, "recent": {}}
-    # A modified time of the future must not hide the changes of the present.
-    seen = min(last, now) - _LATE
-    later = sorted(((at, gid) for gid, at in _times(_after(tasks, seen)).items()), reverse=True)
-    if len(later) > MAX_REMEMBERED:
-        seen = later[MAX_REMEMBERED][0]
-    seen = datetime.fromisoformat(to_iso(seen))  # As the cursor keeps it: milliseconds.
-    return {"seen": to_iso(seen), "recent": {gid: to_iso(at) for at, gid in later if at > seen}}
-
-
-def _bare(cursor: Cursor, read: list[str], *, with_rows: set[str], plan: _Plan) -> list[str]:
-    """Return the tasks that were read and have no row, which is rare: else they would look as if never read."""
-    bare = (set(cursor.get("bare", ())) - set(read)) | (set(read) - with_rows)
-    return sorted(bare if plan.present is None else bare & plan.present)
-
-
 def _deleted(request: CollectionRequest, batch: Batch, plan: _Plan, *, read: list[str]) -> pa.Table:
     """Return the stored stories whose task is gone, or whose task was read and has them no more."""
-    spec, stored = RAW_ASANA_STORIES, plan.stored
+    spec = RAW_ASANA_STORIES
+    stored = request.stored_table(spec.asset, ("task_gid",), only=None if plan.gone else read)
     owners = stored.column("task_gid")
-    goes = pc.is_in(owners, value_set=pa.array(read, owners.type))
-    if plan.present is not None:
-        goes = pc.or_(goes, pc.invert(pc.is_in(owners, value_set=pa.array(sorted(plan.present), owners.type))))
+    goes = pc.is_in(owners, value_set=pa.array([*read, *sorted(plan.gone)], owners.type))
     kept = key_table(spec, {key[-1:] for key in batch.keys | batch.quarantined_keys})
     deleted = absent_keys(spec, stored.filter(goes), kept)
-    # The stories of a few tasks may halve: somebody tidied up.
-    if plan.present is not None:
+    # The stories of a few tasks may halve: somebody tidied up. Where tasks went, all stories are counted.
+    if plan.gone:
         request.check_volume(stored.num_rows, stored.num_rows - deleted.num_rows + len(batch), what=spec.name)
     return deleted
-
-
-def _digest(tasks: pa.Table) -> str:
-    """Return a digest of which tasks there are and when each changed."""
-    ordered = tasks.select(["task_gid", "modified_at"]).sort_by("task_gid")
-    times = ordered.column("modified_at").cast(pa.int64()).fill_null(0).to_numpy()
-    digest = blake2b("\n".join(ordered.column("task_gid").to_pylist()).encode(), digest_size=16)
-    digest.update(times.tobytes())
-    return digest.hexdigest()
-
-
-def _micros(at: datetime | None) -> int:
-    return 0 if at is None else to_micros(at)

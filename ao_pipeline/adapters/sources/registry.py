@@ -24,7 +24,13 @@ from ao_pipeline.adapters.sources import (
     people,
     xero,
 )
-from ao_pipeline.adapters.sources.request import CollectionRequest, ReadTable, no_tables
+from ao_pipeline.adapters.sources.request import (
+    CollectionRequest,
+    ReadChanges,
+    ReadTable,
+    no_changes,
+    no_tables,
+)
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.errors import UnknownNameError
 from ao_pipeline.settings import Settings
@@ -64,6 +70,7 @@ def collect(
     stored_keys: Callable[[], pa.Table],
     now: datetime,
     stored_table: ReadTable = no_tables,
+    changes_since: ReadChanges = no_changes,
     accepts_drop: bool = False,
     sleep: Callable[[float], None] = clock.sleep,
     monotonic: Callable[[], float] = clock.monotonic_seconds,
@@ -77,6 +84,7 @@ def collect(
         stored_keys: Reads the key columns of all stored rows; called only when needed.
         now: The cycle's end.
         stored_table: Reads columns of a stored table; called by collectors that follow another table.
+        changes_since: Reads what changed in a stored table; called by the same.
         accepts_drop: Whether a person said that what is missing from a complete listing is really gone.
         sleep: Waits; a test passes its own.
         monotonic: Measures durations; a test passes its own.
@@ -99,6 +107,7 @@ def collect(
             stored_keys=stored_keys,
             now=now,
             stored_table=stored_table,
+            changes_since=changes_since,
             accepts_drop=accepts_drop,
             sleep=sleep,
             monotonic=monotonic,

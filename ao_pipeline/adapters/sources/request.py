@@ -14,6 +14,7 @@ from ao_pipeline.adapters.sources.exchange import TokenProvider
 from ao_pipeline.adapters.sources.http import SourceClient
 from ao_pipeline.adapters.sources.tokens import GOOGLE_SCOPES, FixedToken, GoogleTokens
 from ao_pipeline.adapters.sources.xero_tokens import XeroTokens
+from ao_pipeline.bundles.since import Since
 from ao_pipeline.collect.volume import check_volume
 from ao_pipeline.errors import UnknownNameError
 from ao_pipeline.settings import Settings
@@ -37,6 +38,21 @@ def no_tables(asset: str, _columns: Sequence[str], /, *, only: Sequence[str] | N
     raise UnknownNameError(f"{asset} cannot be read in this collection; pass stored_table")
 
 
+class ReadChanges(Protocol):
+    """Tell what a stored table became since a mark that an earlier answer gave; without one, where it stands."""
+
+    def __call__(self, asset: str, mark: str, /) -> Since: ...
+
+
+def no_changes(asset: str, _mark: str, /) -> Since:
+    """Refuse to read a table's changes: the default of a collection that was given no reader.
+
+    Raises:
+        UnknownNameError: Always.
+    """
+    raise UnknownNameError(f"changes of {asset} cannot be read in this collection; pass changes_since")
+
+
 @dataclass(frozen=True)
 class CollectionRequest:
     """One collection to make.
@@ -47,6 +63,7 @@ class CollectionRequest:
         stored_keys: Reads the key columns of all stored rows; called only when absence has to be told from presence.
         now: The cycle's end.
         stored_table: Reads columns of a stored table, for a collector that follows another table.
+        changes_since: Reads what changed in a stored table, for a collector that follows another table.
         accepts_drop: Whether a person said that what is missing from a complete listing is really gone.
         sleep: Waits; a test passes its own.
         monotonic: Measures durations; a test passes its own.
@@ -57,6 +74,7 @@ class CollectionRequest:
     stored_keys: Callable[[], pa.Table]
     now: datetime
     stored_table: ReadTable = no_tables
+    changes_since: ReadChanges = no_changes
     accepts_drop: bool = False
     sleep: Callable[[float], None] = clock.sleep
     monotonic: Callable[[], float] = clock.monotonic_seconds

@@ -11,7 +11,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from ao_pipeline import clock
-from ao_pipeline.adapters.state import history
+from ao_pipeline.adapters.state import history, part, since
 from ao_pipeline.adapters.state.breakers import Breakers
 from ao_pipeline.adapters.state.catalog import ACCEPTANCE, HOLD, QUARANTINE
 from ao_pipeline.adapters.state.commit import Committer, Probe
@@ -31,6 +31,7 @@ from ao_pipeline.adapters.state.verify import Finding, verify_asset
 from ao_pipeline.bundles.changes import Change, ChangeSet
 from ao_pipeline.bundles.header import BundleHeader
 from ao_pipeline.bundles.schema import TableSpec
+from ao_pipeline.bundles.since import Since
 from ao_pipeline.cycle import Cycle
 from ao_pipeline.errors import UnknownNameError
 
@@ -99,7 +100,8 @@ class StateStore:
         Args:
             name: Asset or table.
             columns: Returned beside the key; without any, all are.
-            only: Return no other rows than those whose first column of `columns`, a text, is one of these.
+            only: Return no other rows than those whose first column of `columns`, a text, is one of these; at most some
+                thousand, of a table whose key is text.
         """
         spec = self.spec(name)
         if columns:
@@ -107,11 +109,8 @@ class StateStore:
         with self.database.read() as connection:
             if only is None:
                 return self.tables.read(connection, spec)
-            sought = next(column for column in spec.columns if column.name == columns[0])
-            others = (*spec.key, *(column for column in spec.columns if column is not sought))
-            by_column = TableSpec(asset=spec.asset, key=(sought,), columns=others, row=spec.row)
-            keys = pa.table([pa.array(sorted(set(only)), pa.large_string())], schema=by_column.key_schema)
-            return self.tables.read_by_key(connection, by_column, keys).select(list(spec.column_names))
+            keys = part.keys_where(connection, spec, columns[0], only)
+            return self.tables.read_by_key(connection, spec, keys)
 
     def read_keys(self, name: str) -> pa.Table:
         """Return the keys of every row of a managed table."""
@@ -119,6 +118,11 @@ class StateStore:
         keys_only = TableSpec(asset=spec.asset, key=spec.key, columns=(), row=spec.row)
         with self.database.read() as connection:
             return self.tables.read(connection, keys_only)
+
+    def changes_since(self, name: str, mark: str) -> Since:
+        """Return where a managed table stands, and its net change since `mark`, which an earlier answer gave."""
+        with self.database.read() as connection:
+            return since.changes_since(connection, self.spec(name), mark)
 
     def head(self, asset: str) -> Head | None:
         """Return where an asset stands, None before its first bundle."""
