@@ -63,7 +63,7 @@ class Engine:
 
     def stored_table(self, asset: str, columns: Sequence[str], *, only: Sequence[str] | None = None) -> pa.Table:
         whole = pa.Table.from_pylist(list(self.rows.get(asset, {}).values()), schema=SPECS[asset].arrow_schema)
-        part = whole.select([*SPECS[asset].key_names, *columns])
+        part = whole.select(list(dict.fromkeys([*SPECS[asset].key_names, *columns])))
         return (
             part if only is None else part.filter(pc.is_in(part.column(columns[0]), pa.array(only, pa.large_string())))
         )

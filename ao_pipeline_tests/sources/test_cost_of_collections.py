@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from ao_pipeline.adapters.sources import calendar, chat_messages, gmail
-from ao_pipeline.adapters.sources.rotation import due_slots, slot_count, slot_of
+from ao_pipeline.adapters.sources import asana, asana_places, calendar, chat_messages, gmail
+from ao_pipeline.adapters.sources.request import CollectionRequest
+from ao_pipeline.adapters.sources.rotation import due_slots, slot_count, slot_of, spread, widened
 from ao_pipeline.sandbox.options import SandboxOptions
 from ao_pipeline.sandbox.server import serve
 from ao_pipeline.settings import Settings
@@ -20,12 +22,13 @@ from ao_pipeline_tests.sources.source_engine import SMALL, START, Engine
 from ao_pipeline_tests.sources.source_truth import assert_equals_truth
 
 TASKS = "raw/asana_tasks"
+PROJECTS = "raw/asana_projects"
 MESSAGES = "raw/chat_messages"
 MEMBERS = "raw/chat_members"
 EVENTS = "raw/calendar_events"
 MAILS = "raw/gmail_messages"
 LISTINGS_OF_TASKS = 2
-"""Projects and users, which say whose turn it is."""
+"""Projects and users, which say whose turn it is; listed once an hour."""
 
 
 @contextmanager
@@ -37,8 +40,14 @@ def world(folder: Path, **options: Any) -> Iterator[Engine]:
 
 def test_a_quiet_collection_of_tasks_asks_the_search_alone(still_engine: Engine) -> None:
     still_engine.run(TASKS)
+    soon = still_engine.run(TASKS)
+    still_engine.now += timedelta(hours=1)
 
-    assert still_engine.run(TASKS).requests == LISTINGS_OF_TASKS + 1
+    later = still_engine.run(TASKS)
+
+    assert soon.requests == 1
+    assert later.requests >= LISTINGS_OF_TASKS + 1
+    assert len(later.cursor["places"]["projects"]) < SMALL.projects / 4
 
 
 def test_a_search_that_is_not_paid_for_is_replaced_by_all_listings(keys_folder: Path) -> None:
@@ -85,6 +94,84 @@ def test_what_the_search_does_not_show_is_seen_within_a_sweep(keys_folder: Path)
 
         assert {engine.rows[TASKS][key]["name"] for key in parents} == {f"Renamed {n}" for n in range(len(parents))}
         assert max(asked) < sum(asked) / 4
+
+
+def test_a_project_that_came_within_the_hour_is_swept_like_the_others(keys_folder: Path) -> None:
+    with world(keys_folder, asana_search_lag_seconds=10**6) as engine:
+        engine.run(TASKS)
+        engine.advance(minutes=20)
+        project = engine.box.mutate("project", "create")["key"]
+        membership = {"project": {"gid": project}, "section": {"gid": "1", "name": "Doing"}}
+        made = engine.box.mutate("task", "create", memberships=[membership], assignee=None)["key"]
+
+        for _ in range(engine.settings.sweep_hours * 4 + 4):
+            engine.advance(minutes=15)
+            engine.run(TASKS)
+
+        assert (made,) in engine.rows[TASKS]
+
+
+def test_a_project_that_went_within_the_hour_stops_nothing(engine: Engine) -> None:
+    engine.run(TASKS)
+    for project in engine.cursors[TASKS]["places"]["projects"]:
+        engine.box.mutate("project", "delete", key=project)
+
+    for _ in range(4):
+        engine.advance(minutes=15)
+        engine.run(TASKS)
+
+    assert len(engine.cursors[TASKS]["places"]["projects"]) < SMALL.projects
+
+
+def test_a_sweep_that_became_longer_passes_nothing_over(keys_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with world(keys_folder, asana_search_lag_seconds=10**6) as engine:
+        engine.run(TASKS)
+        engine.advance(minutes=20)
+        parents = [key for key, row in engine.rows[TASKS].items() if not row["parent_gid"]]
+        for number, key in enumerate(parents):
+            engine.box.mutate("task", "update", key=key[0], name=f"Renamed {number}")
+        known = engine.cursors[TASKS]["swept"]
+        monkeypatch.setattr(asana_places, "MOST_A_TURN", 0.5)
+
+        for _ in range(97):
+            engine.now += timedelta(minutes=15)
+            engine.run(TASKS)
+
+        assert len(engine.cursors[TASKS]["swept"]) == 2 * len(known)
+        assert {engine.rows[TASKS][key]["name"] for key in parents} == {f"Renamed {n}" for n in range(len(parents))}
+
+
+def test_many_projects_are_listed_less_often(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asana, "PAGE_SIZE", 2)
+    engine.run(PROJECTS)
+    key = next(iter(engine.rows[PROJECTS]))
+    engine.advance(minutes=5)
+    engine.box.mutate("project", "update", key=key[0], name="Renamed")
+    asked = []
+
+    for _ in range(4):
+        engine.now += timedelta(minutes=15)
+        result = engine.run(PROJECTS)
+        asked.append((result.requests > 0, result.is_full, engine.rows[PROJECTS][key]["name"] == "Renamed"))
+
+    assert asked == [(False, False, False)] * 2 + [(True, True, True), (False, False, True)]
+
+
+def test_a_drop_of_projects_that_was_accepted_is_listed_at_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asana, "PAGE_SIZE", 2)
+    engine.run(PROJECTS)
+    engine.now += timedelta(minutes=15)
+    request = CollectionRequest(
+        engine.settings,
+        engine.cursors[PROJECTS],
+        lambda: engine.stored_keys(PROJECTS),
+        engine.now,
+        accepts_drop=True,
+    )
+
+    assert asana.collect_projects(request).is_full
 
 
 def test_a_hundred_changes_in_one_millisecond_are_listed_instead(engine: Engine) -> None:
@@ -159,6 +246,26 @@ def test_an_edit_in_a_silent_space_is_seen_within_two_hours(engine: Engine, monk
     assert {engine.rows[MESSAGES][(name,)]["text"] for name in names.values()} == {"edited"}
 
 
+def test_many_silent_spaces_are_asked_less_often(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_messages, "ALWAYS_ASKED", 0)
+    monkeypatch.setattr(chat_messages, "MOST_A_TURN", 0.2)
+    engine.run(MESSAGES)
+    engine.advance(minutes=1)
+    engine.run(MESSAGES)
+    since, asked, places = engine.now - timedelta(days=5), [], len(silent_spaces(engine))
+    rows = [row for row in engine.rows[MESSAGES].values() if row["created_at"] >= since and not row["is_deleted"]]
+    names = {row["space_name"]: row["message_name"] for row in rows}
+    for space, name in names.items():
+        engine.box.mutate("message", "update", key=name, place=space, text="edited")
+
+    for _ in range(32):
+        engine.now += timedelta(minutes=15)
+        asked.append(engine.run(MESSAGES).requests - 2)
+
+    assert {engine.rows[MESSAGES][(name,)]["text"] for name in names.values()} == {"edited"}
+    assert sum(asked) <= 2 * places
+
+
 def test_a_first_listing_is_taken_in_portions(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_messages, "PAGE_SIZE", 5)
     monkeypatch.setattr(chat_messages, "MAX_SPACE_ROWS", 20)
@@ -208,6 +315,45 @@ def test_calendars_that_do_not_fit_are_listed_by_the_next_collection(
         assert_equals_truth(engine, EVENTS)
 
 
+def test_an_event_in_a_silent_calendar_is_seen_within_two_hours(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calendar, "ALWAYS_ASKED", 1)
+    engine.run(EVENTS)
+    calendars = {key[0] for key in engine.rows[EVENTS]}
+    engine.now += timedelta(minutes=1)
+    engine.box.advance(60)
+    made = {place: engine.box.mutate("event", "create", place=place)["key"] for place in calendars}
+    late, asked = [], []
+
+    for _ in range(8):
+        engine.now += timedelta(minutes=15)
+        late.append(sum((place, key) not in engine.rows[EVENTS] for place, key in made.items()))
+        asked.append(engine.run(EVENTS).requests - 2)
+
+    assert late[0] == len(calendars)
+    assert all((place, key) in engine.rows[EVENTS] for place, key in made.items())
+    assert sum(asked) <= len(asked) + 2 * len(calendars)
+
+
+def test_a_calendar_that_is_used_is_asked_each_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calendar, "ALWAYS_ASKED", 2)
+    engine.run(EVENTS)
+    place = sorted({key[0] for key in engine.rows[EVENTS]} - set(engine.cursors[EVENTS]["recent"]))[0]
+    engine.box.advance(1)
+    engine.box.mutate("event", "create", place=place)
+    engine.advance(hours=2)
+    engine.run(EVENTS)
+
+    for _ in range(8):
+        engine.advance(minutes=15)
+        made = engine.box.mutate("event", "create", place=place)
+        engine.run(EVENTS)
+        assert (place, made["key"]) in engine.rows[EVENTS]
+
+    assert place in engine.cursors[EVENTS]["recent"]
+
+
 def test_messages_beyond_the_bound_stay_pending(still_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gmail, "MAX_FETCHED", gmail.FETCH_CHUNK)
 
@@ -253,6 +399,36 @@ def test_members_of_a_space_that_is_gone_go_with_it(still_engine: Engine) -> Non
     result = still_engine.run(MEMBERS)
 
     assert result.deleted.to_pylist() == [{"membership_name": name}]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_place_has_its_turn_in_every_longest_round_however_often_the_length_changes(seed: int) -> None:
+    draw, at, last = random.Random(seed), START, dict.fromkeys((f"spaces/{n}" for n in range(40)), START)
+    longest = 4 * slot_count(timedelta(hours=2))
+
+    for _ in range(400):
+        later = at + timedelta(minutes=draw.choice([15, 15, 15, 45]))
+        slots = widened(slot_count(timedelta(hours=2)), draw.choice([40, 400, 900]), most=20, longest=longest)
+        due = due_slots(at, later, slots)
+        last |= {name: later for name in last if slot_of(name, slots) in due}
+        at = later
+        assert at - min(last.values()) <= timedelta(minutes=15) * longest + timedelta(minutes=45)
+
+
+@pytest.mark.parametrize(
+    ("times", "slots", "expected"),
+    [
+        (["a", "b"], 4, ["a", "b", "a", "b"]),
+        (["a", "d", "c", "b"], 2, ["a", "b"]),
+        (["a", "b"], 2, ["a", "b"]),
+        (["a", "b"], 3, None),
+        ([], 3, None),
+    ],
+)
+def test_what_is_known_of_a_round_is_kept_when_it_is_doubled_or_halved(
+    times: list[str], slots: int, expected: list[str] | None
+) -> None:
+    assert spread(times, slots) == expected
 
 
 @pytest.mark.parametrize("minutes", [1, 15, 40, 60, 600])

@@ -1,7 +1,8 @@
-"""Asana users and projects: small, without a filter for changes, so listed in full each time."""
+"""Asana users and projects: small, without a filter for changes, so listed in full; many projects less often than few."""
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from ao_pipeline.adapters.sources.exchange import Params
@@ -9,14 +10,23 @@ from ao_pipeline.adapters.sources.http import SourceClient
 from ao_pipeline.adapters.sources.outcome import full_listing
 from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.adapters.sources.walk import asana_records
+from ao_pipeline.clock import to_iso
 from ao_pipeline.collect.batch import Batch
 from ao_pipeline.collect.contracts import asana as contracts
 from ao_pipeline.collect.parse.asana import parse_project, parse_user
 from ao_pipeline.collect.result import Collected, Drift
 from ao_pipeline.collect.tables import RAW_ASANA_PROJECTS, RAW_ASANA_USERS
+from ao_pipeline.cycle import CYCLE_MINUTES
 
 PAGE_SIZE: Final = 100
 """Asana's largest page."""
+
+
+PAGES_A_COLLECTION: Final = 5
+"""Pages of projects that one collection lists, on average: up to 500 are listed each time, 1,000 every second time."""
+
+SELDOMEST: Final = timedelta(hours=1)
+"""How late at most a project's change is seen, however many there are."""
 
 
 def collect_users(request: CollectionRequest) -> Collected:
@@ -31,7 +41,10 @@ def collect_users(request: CollectionRequest) -> Collected:
 
 
 def collect_projects(request: CollectionRequest) -> Collected:
-    """Collect `raw/asana_projects`, archived ones included."""
+    """Collect `raw/asana_projects`, archived ones included; nothing before their number lets them be due."""
+    if not _are_projects_due(request):
+        empty = RAW_ASANA_PROJECTS.empty(), RAW_ASANA_PROJECTS.key_schema.empty_table()
+        return Collected(empty[0], is_full=False, deleted=empty[1], cursor=dict(request.cursor or {}))
     drift = Drift()
     batch = Batch(RAW_ASANA_PROJECTS, contracts.PROJECT, parse_project, drift)
     with request.open("asana") as client:
@@ -40,8 +53,22 @@ def collect_projects(request: CollectionRequest) -> Collected:
             color = (record.get("current_status") or {}).get("color") if key else None
             if isinstance(color, str) and color not in contracts.STATUS_COLORS:
                 drift.add(f"asana.project.unknown_value:status_color={color[:64]}")
-        cursor = {"generation": request.generation() + 1}
+        cursor = {
+            "generation": request.generation() + 1,
+            "listed_at": to_iso(request.now),
+            "pages": client.counters.pages,
+        }
         return full_listing(request, client, RAW_ASANA_PROJECTS, batch, cursor=cursor, drift=drift)
+
+
+def _are_projects_due(request: CollectionRequest) -> bool:
+    """Return whether as many collections went by since the last listing as its pages are worth."""
+    cursor = request.cursor or {}
+    if "listed_at" not in cursor or request.accepts_drop:
+        return True
+    interval = min(SELDOMEST, timedelta(minutes=CYCLE_MINUTES) * -(-int(cursor["pages"]) // PAGES_A_COLLECTION))
+    # A cycle that is computed again is listed again.
+    return not timedelta(0) < request.now - datetime.fromisoformat(str(cursor["listed_at"])) < interval
 
 
 def list_users(client: SourceClient, request: CollectionRequest, *, fields: str) -> list[dict[str, Any]]:

@@ -1,8 +1,7 @@
-"""Asana sections: each project's are listed once a day, at an hour of its own, because nothing tells their changes."""
+"""Asana sections: each project's are listed once a day or two, at an hour of its own, because nothing tells their changes."""
 
 from __future__ import annotations
 
-import zlib
 from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
@@ -14,12 +13,12 @@ from ao_pipeline.adapters.sources.outcome import (
     absent_keys,
     collected,
     full_listing,
-    in_scopes,
     key_table,
     left_scopes,
     next_cursor,
 )
 from ao_pipeline.adapters.sources.request import CollectionRequest
+from ao_pipeline.adapters.sources.rotation import slot_of, widened
 from ao_pipeline.adapters.sources.walk import asana_records
 from ao_pipeline.clock import EPOCH, to_iso
 from ao_pipeline.collect.batch import Batch
@@ -33,6 +32,9 @@ _HOUR: Final = timedelta(hours=1)
 _SLOTS: Final = 24
 """A project's listing costs a request, so one in twenty-four is made each hour."""
 
+_MOST_AN_HOUR: Final = 40
+"""Listings an hour, on average. Up to 960 projects are listed once a day, twice as many every two days, and so on."""
+
 
 def collect_sections(request: CollectionRequest) -> Collected:
     """Collect `raw/asana_sections`: all of them first, then those of projects that are new or whose hour has come."""
@@ -43,7 +45,8 @@ def collect_sections(request: CollectionRequest) -> Collected:
         projects = [record["gid"] for record in list_projects(client, request, fields=contracts.KEY_FIELDS)]
         known = set((request.cursor or {}).get("projects", ()))
         last = datetime.fromisoformat(str(request.cursor["listed_at"])) if request.cursor and known else None
-        due = [gid for gid in projects if last is None or gid not in known or _has_come(gid, last, request.now)]
+        slots = widened(_SLOTS, len(projects), most=_MOST_AN_HOUR)
+        due = [gid for gid in projects if last is None or gid not in known or _has_come(gid, last, request.now, slots)]
         for gid, records in zip(due, client.each(lambda gid: _list_sections(client, gid), due), strict=True):
             for record in records:
                 batch.add(record, scope={"project_gid": gid})
@@ -58,7 +61,8 @@ def collect_sections(request: CollectionRequest) -> Collected:
         deleted = left_scopes(request, spec, known=known, present=projects, column="project_gid").to_pylist()
         if due:
             kept = key_table(spec, batch.keys | batch.quarantined_keys)
-            deleted += absent_keys(spec, in_scopes(request.stored_keys(), "project_gid", due), kept).to_pylist()
+            stored = request.stored_table(spec.asset, ("project_gid",), only=due)
+            deleted += absent_keys(spec, stored, kept).to_pylist()
         return collected(
             client,
             spec,
@@ -70,11 +74,10 @@ def collect_sections(request: CollectionRequest) -> Collected:
         )
 
 
-def _has_come(gid: str, last: datetime, now: datetime) -> bool:
-    """Return whether the project's hour of the day began after `last` and not after `now`."""
+def _has_come(gid: str, last: datetime, now: datetime, slots: int) -> bool:
+    """Return whether the project's hour of the round began after `last` and not after `now`."""
     first, final = (last - EPOCH) // _HOUR + 1, (now - EPOCH) // _HOUR
-    slot = zlib.crc32(gid.encode()) % _SLOTS
-    return first + (slot - first) % _SLOTS <= final
+    return first + (slot_of(gid, slots) - first) % slots <= final
 
 
 def _list_sections(client: SourceClient, gid: str) -> list[dict[str, Any]]:

@@ -16,13 +16,14 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
-from ao_pipeline.adapters.sources.asana import PAGE_SIZE, list_projects, list_users
+from ao_pipeline.adapters.sources.asana import PAGE_SIZE
+from ao_pipeline.adapters.sources.asana_places import Places, list_places
 from ao_pipeline.adapters.sources.asana_search import SearchUnusableError, changed_tasks
 from ao_pipeline.adapters.sources.exchange import Params
 from ao_pipeline.adapters.sources.http import SourceClient, name_culprit
 from ao_pipeline.adapters.sources.outcome import absent_keys, collected, full_listing, key_table, next_cursor
 from ao_pipeline.adapters.sources.request import CollectionRequest
-from ao_pipeline.adapters.sources.rotation import due_slots, slot_count, slot_of
+from ao_pipeline.adapters.sources.rotation import due_slots, slot_of, spread
 from ao_pipeline.adapters.sources.walk import asana_records
 from ao_pipeline.clock import to_iso
 from ao_pipeline.collect.batch import Batch
@@ -56,7 +57,7 @@ class _Reading:
     """Every gid that was seen, quarantined ones included."""
     parents: list[str] = field(default_factory=list)
     """Tasks whose subtasks are still to be read."""
-    users: set[str] = field(default_factory=set)
+    places: Places = field(default_factory=Places)
     former: set[str] = field(default_factory=set)
     """Assignees who are no users of the workspace any more; tasks without a project are found by gid only."""
     strangers: set[str] = field(default_factory=set)
@@ -69,15 +70,15 @@ def collect_tasks(request: CollectionRequest) -> Collected:
     batch = Batch(RAW_ASANA_TASKS, contracts.TASK, parse_task, drift)
     with request.open("asana") as client:
         reading = _Reading(client, request, batch)
-        listings = _listings(reading)
         cursor = request.cursor
         if not cursor or "watermark" not in cursor:
-            return _collect_all(reading, listings, drift)
-        swept = _collect_changes(reading, listings, cursor, drift)
+            return _collect_all(reading, drift)
+        reading.former = set(cursor.get("former_assignees", ()))
+        swept = _collect_changes(reading, cursor, drift)
         deleted = None
         reconciled_at = str(cursor["reconciled_at"])
         if request.now - datetime.fromisoformat(reconciled_at) >= RECONCILE_EVERY:
-            deleted = _reconcile(reading, listings)
+            deleted = _reconcile(reading)
             reconciled_at = to_iso(request.now)
         rows = batch.table()
         fresh = drop_seen(rows, key="task_gid", seen=cursor.get("seen", {}))
@@ -92,14 +93,15 @@ def collect_tasks(request: CollectionRequest) -> Collected:
         )
 
 
-def _collect_changes(reading: _Reading, listings: list[Listing], cursor: Mapping[str, Any], drift: Drift) -> list[str]:
+def _collect_changes(reading: _Reading, cursor: Mapping[str, Any], drift: Drift) -> list[str]:
     """Read what the search shows, and the listings whose turn has come; return since when each slot is swept."""
     request, watermark = reading.request, datetime.fromisoformat(str(cursor["watermark"]))
-    slots = _slots(request)
-    swept = [str(since) for since in cursor.get("swept", ())]
-    due = frozenset(range(slots))
-    if len(swept) != slots:  # The sweep's length was changed, or nothing was swept yet.
-        swept = [min([*swept, to_iso(watermark)])] * slots
+    _use(reading, Places.of(cursor, request.now) or list_places(reading.client, request))
+    slots = reading.places.slots(request)
+    known = [str(since) for since in cursor.get("swept", ())]
+    due, swept = frozenset(range(slots)), spread(known, slots)
+    if swept is None:  # The sweep's length was set otherwise, or nothing was swept yet.
+        swept = [min([*known, to_iso(watermark)])] * slots
     else:
         try:
             workspace = request.settings.asana_workspace_gid
@@ -108,21 +110,26 @@ def _collect_changes(reading: _Reading, listings: list[Listing], cursor: Mapping
             due = due_slots(datetime.fromisoformat(str(cursor["listed_at"])), request.now, slots)
         except SearchUnusableError:
             drift.add("asana.tasks.search_unusable")
+    if len(due) == slots:
+        _list_places(reading)
+    listings = _listings(reading)
     for since in sorted({swept[slot] for slot in due}):
         asked = [one for one in listings if (slot := slot_of(_name(one), slots)) in due and swept[slot] == since]
         _list_tasks(reading, asked, contracts.TASK_FIELDS, modified_since=since)
     _list_strangers(reading, contracts.TASK_FIELDS)
     _walk_subtasks(reading)
-    now_swept = to_iso(request.watermark(reading.client.first_server_time))
+    # A project that came after the projects were listed was not asked: its tasks are as old as that listing.
+    now_swept = min(reading.places.since, to_iso(request.watermark(reading.client.first_server_time)))
     return [now_swept if slot in due else since for slot, since in enumerate(swept)]
 
 
-def _collect_all(reading: _Reading, listings: list[Listing], drift: Drift) -> Collected:
-    _list_tasks(reading, listings, contracts.TASK_FIELDS, modified_since=None)
+def _collect_all(reading: _Reading, drift: Drift) -> Collected:
+    _list_places(reading)
+    _list_tasks(reading, _listings(reading), contracts.TASK_FIELDS, modified_since=None)
     _list_strangers(reading, contracts.TASK_FIELDS)
     _walk_subtasks(reading)
     request = reading.request
-    swept = [to_iso(request.watermark(reading.client.first_server_time))] * _slots(request)
+    swept = [to_iso(request.watermark(reading.client.first_server_time))] * reading.places.slots(request)
     cursor = _cursor(
         reading,
         reading.batch.table(),
@@ -141,25 +148,29 @@ def _cursor(reading: _Reading, rows: Any, swept: list[str], *, generation: int, 
         "listed_at": to_iso(reading.request.now),
         "swept": swept,
         "reconciled_at": reconciled_at,
+        "places": reading.places.as_cursor(reading.request),
         "former_assignees": sorted(reading.former),
         "seen": remember(rows, key="task_gid", changed_at="modified_at", since=watermark),
     }
     return next_cursor(reading.request, reading.batch, cursor, empty={"generation": 0})
 
 
-def _slots(request: CollectionRequest) -> int:
-    return slot_count(timedelta(hours=request.settings.sweep_hours))
+def _use(reading: _Reading, places: Places) -> None:
+    reading.places = places
+    reading.former -= places.users
+
+
+def _list_places(reading: _Reading) -> None:
+    """List all projects and people, unless this collection has done so."""
+    if not reading.places.is_complete:
+        _use(reading, list_places(reading.client, reading.request))
 
 
 def _listings(reading: _Reading) -> list[Listing]:
-    """Return the filters that together reach every task that is in a project or has an assignee."""
-    projects = list_projects(reading.client, reading.request, fields=contracts.KEY_FIELDS)
-    users = list_users(reading.client, reading.request, fields=contracts.KEY_FIELDS)
-    reading.users = {user["gid"] for user in users}
-    reading.former = set((reading.request.cursor or {}).get("former_assignees", ())) - reading.users
+    """Return the filters that reach the tasks of the places: all tasks with a project or an assignee if it knows all."""
     return [
-        *({"project": project["gid"]} for project in projects),
-        *(_by_assignee(reading, gid) for gid in sorted(reading.users | reading.former)),
+        *({"project": project} for project in reading.places.projects),
+        *(_by_assignee(reading, gid) for gid in sorted(reading.places.users | reading.former)),
     ]
 
 
@@ -192,7 +203,7 @@ def _take(reading: _Reading, records: Iterable[dict[str, Any]], *, is_whole: boo
     for record in records:
         person = record.get("assignee")
         gid = person.get("gid") if isinstance(person, dict) else None
-        if isinstance(gid, str) and gid and gid not in reading.users and gid not in reading.former:
+        if isinstance(gid, str) and gid and gid not in reading.places.users and gid not in reading.former:
             reading.strangers.add(gid)
         if record["gid"] in reading.listed:
             continue
@@ -212,8 +223,9 @@ def _read_listing(
     try:
         return asana_records(reading.client, contracts.TASKS_PAGE, "/tasks", params)
     except AoError as error:
-        if listing.get("assignee") in reading.former and error.details.get("status") in _UNREADABLE:
-            return []  # Asana may refuse to list a person who left; what is in projects was listed there.
+        is_left = listing.get("assignee") in reading.former or not reading.places.is_complete
+        if is_left and error.details.get("status") in _UNREADABLE:
+            return []  # Asana may refuse to list who left, or what went within the hour; the next listings tell.
         culprit = f"project {listing['project']}" if "project" in listing else f"assignee {listing['assignee']}"
         raise name_culprit(error, culprit) from error
 
@@ -240,9 +252,10 @@ def _read_subtasks(reading: _Reading, gid: str) -> list[dict[str, Any]]:
         raise name_culprit(error, f"task {gid}") from error
 
 
-def _reconcile(reading: _Reading, listings: list[Listing]) -> Any:
+def _reconcile(reading: _Reading) -> Any:
     """List every key, fetch rows that the store lacks, and return the stored keys that are gone."""
-    _list_tasks(reading, listings, _KEY_FIELDS, modified_since=None)
+    _list_places(reading)
+    _list_tasks(reading, _listings(reading), _KEY_FIELDS, modified_since=None)
     _list_strangers(reading, _KEY_FIELDS)
     _walk_subtasks(reading)
     stored = reading.request.stored_keys()

@@ -20,7 +20,7 @@ from ao_pipeline.adapters.sources.outcome import (
     next_cursor,
 )
 from ao_pipeline.adapters.sources.request import CollectionRequest
-from ao_pipeline.adapters.sources.rotation import due_slots, slot_count, slot_of
+from ao_pipeline.adapters.sources.rotation import due_slots, slot_count, slot_of, widened
 from ao_pipeline.adapters.sources.walk import google_pages
 from ao_pipeline.clock import to_iso
 from ao_pipeline.collect.batch import Batch
@@ -32,6 +32,9 @@ from ao_pipeline.errors import AoError, ContractError
 
 PAGE_SIZE: Final = 1000
 """Chat's largest page."""
+
+MOST_A_TURN: Final = 4
+"""Spaces whose turn comes within one cycle, on average: more than 192 make a sweep of twelve hours last a day."""
 
 
 def collect_spaces(request: CollectionRequest) -> Collected:
@@ -52,7 +55,8 @@ def collect_members(request: CollectionRequest) -> Collected:
     known: dict[str, Any] = dict(request.cursor.get("counts", {})) if request.cursor else {}
     with request.open("chat") as client:
         counts = {record["name"]: record.get("membershipCount") for record in list_spaces(client)}
-        due = [space for space in counts if not known or _are_members_due(request, space, known, counts[space])]
+        slots = widened(slot_count(timedelta(hours=request.settings.sweep_hours)), len(counts), most=MOST_A_TURN)
+        due = [space for space in counts if not known or _are_members_due(request, space, known, counts[space], slots)]
         digests = {space: digest for space, digest in _digests(request).items() if space in counts}
         changed: list[str] = []
         for space, records in zip(due, client.in_turn(lambda space: _list_members(client, space), due), strict=True):
@@ -98,14 +102,13 @@ def _digest(records: list[dict[str, Any]]) -> str:
     return blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
-def _are_members_due(request: CollectionRequest, space: str, known: dict[str, Any], count: Any) -> bool:
+def _are_members_due(request: CollectionRequest, space: str, known: dict[str, Any], count: Any, slots: int) -> bool:
     """Return whether a space is new, counts its members otherwise than before or not at all, or its turn has come.
 
     Who became a manager, or came while another left, does not move the count: that is seen with the turn.
     """
     if space not in known or count is None or count != known[space] or request.cursor is None:
         return True
-    slots = slot_count(timedelta(hours=request.settings.sweep_hours))
     last = datetime.fromisoformat(str(request.cursor["listed_at"]))
     return slot_of(space, slots) in due_slots(last, request.now, slots)
 

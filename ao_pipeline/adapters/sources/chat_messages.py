@@ -6,6 +6,7 @@ remembers a digest of each space's window; a window that is as it was brings no 
 1. A space with a message newer than the last collection is asked (`test_a_new_message_is_collected_at_once`).
 2. Of the others, while messages in them may still be edited, the `ALWAYS_ASKED` last active ones are asked each time and
    the rest once in `EDITS_EVERY`; silent ones once a sweep (`test_an_edit_in_a_silent_space_is_seen_within_two_hours`).
+   More than `MOST_A_TURN` a collection make the round longer (`test_many_silent_spaces_are_asked_less_often`).
 3. A first listing ends at `MAX_ROWS` and goes on in the next collection (`test_a_first_listing_is_taken_in_portions`).
 
 Source: Google Chat API v1, `Space.lastActiveTime`, "timestamp of the last message in the space".
@@ -26,7 +27,7 @@ from ao_pipeline.adapters.sources.exchange import Params
 from ao_pipeline.adapters.sources.http import SourceClient, name_culprit
 from ao_pipeline.adapters.sources.outcome import collected, full_listing, left_scopes, next_cursor
 from ao_pipeline.adapters.sources.request import CollectionRequest
-from ao_pipeline.adapters.sources.rotation import due_slots, slot_count, slot_of
+from ao_pipeline.adapters.sources.rotation import due_slots, slot_count, slot_of, widened
 from ao_pipeline.adapters.sources.walk import google_pages
 from ao_pipeline.clock import to_iso
 from ao_pipeline.collect.batch import Batch
@@ -45,6 +46,9 @@ ALWAYS_ASKED: Final = 16
 
 EDITS_EVERY: Final = timedelta(hours=2)
 """How late at most an edit is noticed in a space of the edit window that sixteen others have newer messages than."""
+
+MOST_A_TURN: Final = 20
+"""Such spaces asked in one collection, on average. Up to 160 of them have their turn within two hours, 320 within four."""
 
 MAX_ROWS: Final = 60_000
 """Messages after which a first listing asks no further space: with their commit some 200 MB, whatever there is to read."""
@@ -167,14 +171,17 @@ def _to_ask(
     """Return the spaces to ask: the known ones with news or whose turn has come, then those never read to their end."""
     if known.listed_at is None or known.watermark is None:
         return list(spaces)
-    often, seldom = slot_count(EDITS_EVERY), slot_count(timedelta(hours=request.settings.sweep_hours))
-    due_often, due_seldom = (due_slots(known.listed_at, request.now, slots) for slots in (often, seldom))
-    active = sorted(((_active_at(spaces[space]), space) for space in known.marks if space in spaces), reverse=True)
-    due = {space for at, space in active[:ALWAYS_ASKED] if at >= window}
-    for at, space in active:
-        is_often = at >= window and slot_of(space, often) in due_often
-        if at >= known.watermark or is_often or slot_of(space, seldom) in due_seldom:
-            due.add(space)
+    spaces_by_age = sorted(
+        ((_active_at(spaces[space]), space) for space in known.marks if space in spaces), reverse=True
+    )
+    active = [space for at, space in spaces_by_age if at >= window]
+    silent = [space for at, space in spaces_by_age if at < window]
+    due = {*active[:ALWAYS_ASKED], *(space for at, space in spaces_by_age if at >= known.watermark)}
+    sweep = timedelta(hours=request.settings.sweep_hours)
+    for asked, length in ((active[ALWAYS_ASKED:], EDITS_EVERY), (silent, sweep)):
+        slots = widened(slot_count(length), len(asked), most=MOST_A_TURN)
+        turns = due_slots(known.listed_at, request.now, slots)
+        due |= {space for space in asked if slot_of(space, slots) in turns}
     due |= {space for space, mark in known.marks.items() if mark.endswith(_AGAIN)}
     return [
         *(space for space in spaces if space in due),

@@ -7,6 +7,7 @@ is asked again no later than one round after, whatever was skipped between.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,6 +20,31 @@ _SLOT: Final = timedelta(minutes=CYCLE_MINUTES)
 def slot_count(round_length: timedelta) -> int:
     """Return how many slots a round has, at least one."""
     return max(1, round_length // _SLOT)
+
+
+def widened(slots: int, places: int, *, most: int, longest: int | None = None) -> int:
+    """Return a round's slots, doubled until a slot has no more than `most` of the places, so that its cost stays level.
+
+    Doubling keeps the order: a place's slot in the longer round is its slot in the shorter one, or that many later.
+
+    Args:
+        slots: Of the round as it is wanted.
+        places: How many places there are.
+        most: Places of one slot, on average.
+        longest: The longest round to accept, whatever it costs.
+    """
+    while places > most * slots and (longest is None or slots * 2 <= longest):
+        slots *= 2
+    return slots
+
+
+def spread(times: Sequence[str], slots: int) -> list[str] | None:
+    """Return a time for each of `slots` slots from those of a round that was doubled or halved since; else None."""
+    if times and slots % len(times) == 0:
+        return list(times) * (slots // len(times))
+    if times and len(times) % slots == 0:
+        return [min(times[slot::slots]) for slot in range(slots)]
+    return None
 
 
 def slot_of(name: str, slots: int) -> int:
