@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ao_pipeline.bundles.hashing import Digests, key_digests, row_digests
+from ao_pipeline.bundles.hashing import Digests, Flags, key_digests, row_digests, single, validity
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.errors import ContractError
 
@@ -50,15 +51,25 @@ class Change:
 
 @dataclass(frozen=True)
 class HashedRows:
-    """Rows with their key and row hashes. A key occurs once."""
+    """Rows with their key and row hashes, and where the database keeps them if it said so. A key occurs once."""
 
     table: pa.Table
     keys: Digests
     rows: Digests
+    places: Positions | None = None
+
+    def slice(self, start: int, end: int | None = None) -> HashedRows:
+        """Return the rows from `start` to before `end`, without a copy."""
+        length = None if end is None else end - start
+        places = None if self.places is None else self.places[start:end]
+        return HashedRows(self.table.slice(start, length), self.keys[start:end], self.rows[start:end], places)
 
     def take(self, positions: Positions) -> HashedRows:
-        """Return the rows at `positions`."""
-        return HashedRows(self.table.take(pa.array(positions)), self.keys[positions], self.rows[positions])
+        """Return the rows at `positions`; without a copy when they follow one another."""
+        if len(positions) and _is_run(positions):
+            return self.slice(int(positions[0]), int(positions[-1]) + 1)
+        places = None if self.places is None else self.places[positions]
+        return HashedRows(self.table.take(pa.array(positions)), self.keys[positions], self.rows[positions], places)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -83,6 +94,14 @@ class ChangeSet:
         """Number of changed rows."""
         return len(self.inserted) + len(self.updated_after) + len(self.deleted)
 
+    @cached_property
+    def differing(self) -> Mapping[str, Flags]:
+        """For each column, whether its cell differs in each updated row; NULL equals NULL."""
+        before, after = self.updated_before.table, self.updated_after.table
+        names = after.column_names
+        columns = zip(names, before.columns, after.columns, strict=True)
+        return {name: _differs(single(old), single(new)) for name, old, new in columns}
+
 
 def hash_rows(spec: TableSpec, table: pa.Table, rows: Digests | None = None) -> HashedRows:
     """Hash every row of `table`, or only its keys when the row digests are known.
@@ -91,13 +110,32 @@ def hash_rows(spec: TableSpec, table: pa.Table, rows: Digests | None = None) -> 
         ContractError: Two rows have the same key; the message shows it.
     """
     hashed = HashedRows(table, key_digests(spec, table), row_digests(spec, table) if rows is None else rows)
+    refuse_repeats(spec, hashed)
+    return hashed
+
+
+def refuse_repeats(spec: TableSpec, hashed: HashedRows) -> None:
+    """Raise ContractError when two rows have the same key; the message shows it."""
     order = sort_order(hashed.keys)
     ordered = hashed.keys[order]
     repeats = np.flatnonzero(equal_rows(ordered[1:], ordered[:-1]))
     if len(repeats):
-        key = table.select(list(spec.key_names)).slice(int(order[repeats[0]]), 1).to_pylist()[0]
+        key = hashed.table.select(list(spec.key_names)).slice(int(order[repeats[0]]), 1).to_pylist()[0]
         raise ContractError(f"{spec.name}: key {key} occurs more than once ({len(repeats)} repeats)", key=key)
-    return hashed
+
+
+def _is_run(positions: Positions) -> bool:
+    return bool(positions[-1] - positions[0] == len(positions) - 1 and (np.diff(positions) == 1).all())
+
+
+def _differs(old: pa.Array, new: pa.Array) -> Flags:
+    """Tell per row whether two cells differ; any float that hashes differently counts."""
+    equal = pc.equal(old, new)
+    if not equal.null_count:
+        return ~equal.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+    has_old, has_new = validity(old), validity(new)
+    same: Flags = pc.fill_null(equal, False).to_numpy(zero_copy_only=False)
+    return (has_old != has_new) | (has_old & has_new & ~same)
 
 
 def sort_order(digests: Digests) -> Positions:

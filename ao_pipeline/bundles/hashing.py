@@ -103,10 +103,10 @@ def _digests(columns: tuple[Column, ...], table: pa.Table) -> Digests:
 def _parts(columns: tuple[Column, ...], table: pa.Table) -> list[pa.Array]:
     """Return what each row's bytes are joined from: presence word and words, then one text after the other."""
     named = dict(zip(table.column_names, table.columns, strict=True))
-    arrays = [_single(named[column.name]) for column in columns]
+    arrays = [single(named[column.name]) for column in columns]
     heads = _heads(*_words(columns, arrays))
     texts = [values for column, values in zip(columns, arrays, strict=True) if column.type in TEXT_TYPES]
-    return [heads, *(values.cast(pa.large_binary()) for values in texts)]
+    return [heads, *(values.view(pa.large_binary()) for values in texts)]
 
 
 def _join(parts: list[pa.Array]) -> pa.LargeBinaryArray:
@@ -130,7 +130,7 @@ def _words(columns: tuple[Column, ...], arrays: list[pa.Array]) -> tuple[Words, 
     for position, (column, values) in enumerate(zip(columns, arrays, strict=True), start=1):
         words[:, position] = _column_words(column, values)
         if values.null_count:
-            present[:, position] = _validity(values)
+            present[:, position] = validity(values)
     presence = np.zeros((rows, 8), dtype=np.uint8)
     packed = np.packbits(present[:, 1:], axis=1, bitorder="little")
     presence[:, : packed.shape[1]] = packed
@@ -138,10 +138,17 @@ def _words(columns: tuple[Column, ...], arrays: list[pa.Array]) -> tuple[Words, 
     return words, present
 
 
-def _validity(values: pa.Array) -> Flags:
-    """Tell which values are there, from the array's own bitmap."""
+def validity(values: pa.Array) -> Flags:
+    """Tell which values are there."""
+    return _bits(values, 0) if values.null_count else np.ones(len(values), dtype=np.bool_)
+
+
+def _bits(values: pa.Array, buffer: int) -> Flags:
+    """View one of the array's bitmaps: 0 says which values are there, 1 holds the values of booleans."""
+    if not len(values):
+        return np.zeros(0, dtype=np.bool_)
     first, shift = divmod(values.offset, 8)
-    bitmap = np.frombuffer(values.buffers()[0], np.uint8, offset=first)
+    bitmap = np.frombuffer(values.buffers()[buffer], np.uint8, offset=first)
     bits = np.unpackbits(bitmap, count=shift + len(values), bitorder="little")
     return bits[shift:].view(np.bool_)
 
@@ -155,8 +162,7 @@ def _column_words(column: Column, values: pa.Array) -> Words:
             floats = _buffer(values, np.dtype(np.float64)) + 0.0  # Adding +0.0 turns -0.0 into +0.0.
             return np.where(np.isnan(floats), _CANONICAL_NAN, floats.view(np.uint64))
         case ColumnType.BOOL:
-            words: Words = pc.fill_null(values, False).cast(pa.uint64()).to_numpy(zero_copy_only=False)
-            return words
+            return _bits(values, 1).astype(np.uint64)
         case ColumnType.INT | ColumnType.INSTANT:
             return _buffer(values, np.dtype(np.int64)).view(np.uint64)
         case ColumnType.DATE:
@@ -181,7 +187,8 @@ def _heads(words: Words, present: Flags) -> pa.LargeBinaryArray:
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(flat)])
 
 
-def _single(values: pa.ChunkedArray | pa.Array) -> pa.Array:
+def single(values: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Return a column as one array."""
     if isinstance(values, pa.ChunkedArray):
         return values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
     return values

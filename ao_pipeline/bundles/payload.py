@@ -6,6 +6,10 @@ An update keeps the whole row before, and after it only the cells that changed: 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -14,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 
 from ao_pipeline.bundles.changes import ChangeSet, HashedRows
-from ao_pipeline.bundles.hashing import Words, key_digests, row_digests
+from ao_pipeline.bundles.hashing import Flags, Words, key_digests, row_digests
 from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.errors import ContractError, IntegrityError
 
@@ -28,17 +32,20 @@ _FORMAT: Final = b"ao-payload-1"
 ZSTD_LEVEL: Final = 1
 """Level 3 takes three times as long and saves one byte in twenty (measured on 1,100 rows with 500-byte notes)."""
 
+BYTES_WORTH_A_THREAD: Final = 256 << 10
+"""From this size on, compressing takes longer than it takes to begin and end a thread."""
+
 MAX_PAYLOAD_BYTES: Final = 8 << 30
 """Refuse to unpack more: a damaged length must not take the machine's memory."""
 
 
-def encode(spec: TableSpec, changes: ChangeSet) -> bytes:
-    """Return the payload of `changes`; empty bytes when nothing changed."""
+def lay_out(spec: TableSpec, changes: ChangeSet) -> pa.Buffer:
+    """Return the payload of `changes` before compression: an Arrow stream, or no bytes when nothing changed."""
     if not changes.count:
-        return b""
+        return pa.py_buffer(b"")
     sizes = [len(changes.inserted), len(changes.updated_after), len(changes.deleted)]
-    inserted, before = changes.inserted.table, changes.updated_before.table.combine_chunks()
-    deleted, after = changes.deleted.table, changes.updated_after.table.combine_chunks()
+    inserted, before = changes.inserted.table, changes.updated_before.table
+    deleted, after = changes.deleted.table, changes.updated_after.table
     columns: dict[str, pa.ChunkedArray | pa.Array] = {
         "ao_operation": pa.array(np.repeat(np.array([INSERT, UPDATE, DELETE], dtype=np.int8), sizes))
     }
@@ -48,13 +55,38 @@ def encode(spec: TableSpec, changes: ChangeSet) -> bytes:
     updated = changed[sizes[0] : sizes[0] + sizes[1]]
     for position, column in enumerate(spec.columns):
         old, new = before.column(column.name), after.column(column.name)
-        differs = _differs(old, new)
+        differs = changes.differing[column.name]
         updated |= differs.astype(np.uint64) << np.uint64(position)
-        kept = pc.if_else(pa.array(differs), new, pa.scalar(None, new.type))
         columns[_BEFORE + column.name] = _stacked(pa.nulls(sizes[0], old.type), old, deleted.column(column.name))
-        columns[_AFTER + column.name] = _stacked(inserted.column(column.name), kept, pa.nulls(sizes[2], new.type))
+        columns[_AFTER + column.name] = _stacked(
+            inserted.column(column.name), _where(differs, new), pa.nulls(sizes[2], new.type)
+        )
     columns["ao_changed"] = pa.array(changed)
-    return _compress(pa.table(columns).replace_schema_metadata({b"ao": _FORMAT}))
+    return _stream(pa.table(columns).replace_schema_metadata({b"ao": _FORMAT}))
+
+
+@contextmanager
+def encoding(spec: TableSpec, changes: ChangeSet) -> Iterator[Callable[[], bytes]]:
+    """Compress the payload of `changes` beside what is done inside; yields a function that returns it afterwards.
+
+    Compressing needs no interpreter lock, so a database that is written to meanwhile is not slowed down.
+    """
+    stream = lay_out(spec, changes)
+    if stream.size < BYTES_WORTH_A_THREAD:
+        yield partial(pack, stream)
+        return
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        packed = pool.submit(pack, stream)
+        yield packed.result
+
+
+def pack(stream: pa.Buffer) -> bytes:
+    """Compress what `lay_out` returned."""
+    if not stream.size:
+        return b""
+    packed = pa.Codec("zstd", compression_level=ZSTD_LEVEL).compress(stream)
+    payload: bytes = stream.size.to_bytes(8, "little") + packed.to_pybytes()
+    return payload
 
 
 def decode(spec: TableSpec, payload: bytes | memoryview) -> ChangeSet:
@@ -121,13 +153,11 @@ def _images(
     return pa.table([*keys, *befores], schema=spec.arrow_schema), pa.table([*keys, *afters], schema=spec.arrow_schema)
 
 
-def _differs(old: pa.ChunkedArray, new: pa.ChunkedArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Tell per row whether two cells differ; NULL equals NULL, and any float that hashes differently counts."""
-    equal = pc.equal(old, new)
-    if equal.null_count:
-        both_null = pc.and_(pc.is_null(old), pc.is_null(new))
-        equal = pc.or_(pc.fill_null(equal, False), both_null)
-    return ~equal.to_numpy()  # type: ignore[no-any-return]
+def _where(differs: Flags, new: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    """Return only the cells that differ, NULL in place of the others."""
+    if not differs.any():  # Most columns of most changes.
+        return pa.nulls(len(new), new.type)
+    return pc.if_else(pa.array(differs), new, pa.scalar(None, new.type))
 
 
 def _stacked(*parts: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -137,14 +167,11 @@ def _stacked(*parts: pa.ChunkedArray | pa.Array) -> pa.Array:
     return pa.concat_arrays(arrays)
 
 
-def _compress(table: pa.Table) -> bytes:
+def _stream(table: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     with ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    raw = sink.getvalue()
-    packed = pa.Codec("zstd", compression_level=ZSTD_LEVEL).compress(raw)
-    payload: bytes = raw.size.to_bytes(8, "little") + packed.to_pybytes()
-    return payload
+    return sink.getvalue()
 
 
 def _decompress(payload: bytes | memoryview) -> pa.Table:

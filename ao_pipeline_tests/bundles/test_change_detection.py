@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,8 @@ from ao_pipeline.errors import ContractError, IntegrityError
 NUMBERS = TableSpec("proof/numbers", (integer("number"),), (integer("value"),), "one number and its value")
 State = dict[int, int]
 STATES = st.dictionaries(st.integers(0, 15), st.integers(0, 3), max_size=12)
+
+CELLS = st.none() | st.sampled_from([0.0, -0.0, 1.5])
 
 
 def weak(number: int) -> tuple[int, int]:
@@ -60,6 +64,41 @@ def test_a_change_set_holds_exactly_what_differs(old: State, new: State) -> None
     assert as_state(changes.updated_before.table) == {n: v for n, v in old.items() if n in new and new[n] != v}
     assert as_state(changes.updated_after.table) == {n: v for n, v in new.items() if n in old and old[n] != v}
     assert changes.updated_before.keys.tolist() == changes.updated_after.keys.tolist()
+
+
+@given(STATES, STATES)
+def test_the_cells_that_differ_are_named(old: State, new: State) -> None:
+    changes = between(old, new)
+
+    assert changes.differing["value"].all()
+    assert not changes.differing["number"].any()
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), max_size=9))
+def test_a_cell_differs_unless_both_are_null_or_the_same(cells: list[tuple[Any, Any]]) -> None:
+    schema = pa.schema([("cell", pa.float64())])
+    old, new = (pa.table({"cell": [pair[side] for pair in cells]}, schema=schema) for side in (0, 1))
+    nothing = weakly_hashed({})
+    before, after = (HashedRows(side, nothing.keys, nothing.rows) for side in (old, new))
+
+    found = ChangeSet(nothing, before, after, nothing).differing["cell"]
+
+    assert found.tolist() == [one != other for one, other in cells]
+
+
+@given(STATES, st.data())
+def test_rows_taken_in_any_order_are_those_rows(state: State, data: st.DataObject) -> None:
+    hashed = weakly_hashed(state)
+    rows = replace(hashed, places=np.arange(len(hashed)) + 100)
+    positions = np.array(data.draw(st.lists(st.integers(0, len(rows) - 1), unique=True) if state else st.just([])), int)
+
+    taken = rows.take(positions)
+
+    assert taken.table.equals(rows.table.take(pa.array(positions)))
+    assert taken.keys.tolist() == rows.keys[positions].tolist()
+    assert taken.rows.tolist() == rows.rows[positions].tolist()
+    assert taken.places is not None
+    assert taken.places.tolist() == (positions + 100).tolist()
 
 
 @given(STATES, STATES)

@@ -15,7 +15,7 @@ from ao_pipeline.bundles.canonical import conform
 from ao_pipeline.bundles.changes import ChangeSet, change_set
 from ao_pipeline.bundles.hashing import StateHash
 from ao_pipeline.bundles.preview import preview_changes
-from ao_pipeline.bundles.schema import decimal, text
+from ao_pipeline.bundles.schema import TableSpec, decimal, text
 from ao_pipeline.errors import ContractError, IntegrityError
 from ao_pipeline_tests.stress.tables import EVERY_TYPE, Row, comparable, key_of, listings_of, row
 
@@ -45,9 +45,16 @@ def changes(draw: st.DrawFn) -> ChangeSet:
     return between(old, list(new.values()))
 
 
+def encode(spec: TableSpec, change: ChangeSet) -> bytes:
+    """Return the payload as a commit makes it."""
+    with payloads.encoding(spec, change) as packed:
+        pass
+    return packed()
+
+
 @given(changes())
 def test_a_payload_comes_back_as_it_went_in(change: ChangeSet) -> None:
-    back = payloads.decode(EVERY_TYPE, payloads.encode(EVERY_TYPE, change))
+    back = payloads.decode(EVERY_TYPE, encode(EVERY_TYPE, change))
 
     for part in ("inserted", "updated_before", "updated_after", "deleted"):
         sent, got = getattr(change, part), getattr(back, part)
@@ -58,7 +65,27 @@ def test_a_payload_comes_back_as_it_went_in(change: ChangeSet) -> None:
 
 @given(changes())
 def test_the_same_change_gives_the_same_bytes(change: ChangeSet) -> None:
-    assert payloads.encode(EVERY_TYPE, change) == payloads.encode(EVERY_TYPE, change)
+    assert encode(EVERY_TYPE, change) == encode(EVERY_TYPE, change)
+
+
+@given(changes())
+def test_a_thread_packs_the_same_bytes(change: ChangeSet) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(payloads, "BYTES_WORTH_A_THREAD", 0)
+        beside = encode(EVERY_TYPE, change)
+
+    assert beside == encode(EVERY_TYPE, change)
+
+
+def test_what_fails_in_the_thread_fails_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_stream: pa.Buffer) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(payloads, "BYTES_WORTH_A_THREAD", 0)
+    monkeypatch.setattr(payloads, "pack", full)
+
+    with pytest.raises(MemoryError):
+        encode(EVERY_TYPE, between([], [row(EVERY_TYPE, "k", 1)]))
 
 
 def test_no_change_needs_no_payload() -> None:
@@ -67,7 +94,7 @@ def test_no_change_needs_no_payload() -> None:
     nothing = between(same, same)
 
     assert nothing.count == 0
-    assert payloads.encode(EVERY_TYPE, nothing) == b""
+    assert encode(EVERY_TYPE, nothing) == b""
     assert payloads.decode(EVERY_TYPE, b"").count == 0
 
 
@@ -75,15 +102,15 @@ def test_an_update_keeps_only_the_cells_that_changed() -> None:
     note = "".join(chr(33 + (n * n * 7) % 90) for n in range(20_000))
     old = [row(EVERY_TYPE, "k", 1, note=note, amount_minor=1)]
 
-    touched = payloads.encode(EVERY_TYPE, between(old, [old[0] | {"amount_minor": 2}]))
-    rewritten = payloads.encode(EVERY_TYPE, between(old, [old[0] | {"note": note[::-1]}]))
+    touched = encode(EVERY_TYPE, between(old, [old[0] | {"amount_minor": 2}]))
+    rewritten = encode(EVERY_TYPE, between(old, [old[0] | {"note": note[::-1]}]))
 
     assert len(touched) < len(rewritten)
 
 
 @given(changes(), st.data())
 def test_a_damaged_payload_never_comes_back_as_the_same_change(change: ChangeSet, data: st.DataObject) -> None:
-    payload = bytearray(payloads.encode(EVERY_TYPE, change))
+    payload = bytearray(encode(EVERY_TYPE, change))
     if not payload:
         return
     sound = payloads.payload_hash(bytes(payload))
@@ -99,7 +126,7 @@ def test_a_damaged_payload_never_comes_back_as_the_same_change(change: ChangeSet
         b"\xff" * 40,
         (100).to_bytes(8, "little") + b"not a zstd frame",
         (8 << 40).to_bytes(8, "little") + b"x",
-        payloads._compress(pa.table({"x": [1]})),
+        payloads.pack(payloads._stream(pa.table({"x": [1]}))),
     ],
     ids=["short", "noise", "no frame", "claims terabytes", "foreign table"],
 )
@@ -112,7 +139,7 @@ def test_a_column_added_since_comes_back_as_null() -> None:
     wider = dataclasses.replace(EVERY_TYPE, columns=(*EVERY_TYPE.columns, text("since"), decimal("later")))
     change = between([row(EVERY_TYPE, "k", 1, note="a")], [row(EVERY_TYPE, "k", 1, note="b"), row(EVERY_TYPE, "l", 1)])
 
-    back = payloads.decode(wider, payloads.encode(EVERY_TYPE, change))
+    back = payloads.decode(wider, encode(EVERY_TYPE, change))
 
     assert back.updated_before.table.to_pylist() == [row(wider, "k", 1, note="a")]
     assert back.updated_after.table.to_pylist() == [row(wider, "k", 1, note="b")]
@@ -124,7 +151,7 @@ def test_a_column_dropped_since_is_named() -> None:
     change = between([], [row(EVERY_TYPE, "k", 1, note="a")])
 
     with pytest.raises(ContractError, match="note"):
-        payloads.decode(narrower, payloads.encode(EVERY_TYPE, change))
+        payloads.decode(narrower, encode(EVERY_TYPE, change))
 
 
 @given(changes(), st.integers(0, 5))
@@ -140,6 +167,6 @@ def test_an_update_of_every_cell_to_null_and_back_survives(rows: list[Row]) -> N
     emptied = [row(EVERY_TYPE, *key_of(EVERY_TYPE, values)) for values in rows]
 
     for change in (between(rows, emptied), between(emptied, rows)):
-        back = payloads.decode(EVERY_TYPE, payloads.encode(EVERY_TYPE, change))
+        back = payloads.decode(EVERY_TYPE, encode(EVERY_TYPE, change))
         assert back.updated_after.rows.tolist() == change.updated_after.rows.tolist()
         assert back.updated_before.rows.tolist() == change.updated_before.rows.tolist()

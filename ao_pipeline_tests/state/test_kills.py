@@ -91,14 +91,14 @@ def test_a_commit_that_does_not_wait_for_the_disk_is_found_out(tmp_path: Path) -
 
 def child_in_two_transactions(*arguments: Any, **more: Any) -> None:
     """Commit the rows before the bundle."""
-    inside = SqliteIo.upsert
+    inside = SqliteIo.write
 
-    def upsert(self: SqliteIo, connection: Any, *rest: Any) -> None:
-        inside(self, connection, *rest)
+    def write(self: SqliteIo, connection: Any, *rest: Any, **rows: Any) -> None:
+        inside(self, connection, *rest, **rows)
         connection.exec_driver_sql("COMMIT")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    SqliteIo.upsert = upsert  # type: ignore[method-assign]
+    SqliteIo.write = write  # type: ignore[method-assign]
     child(*arguments, **more)
 
 

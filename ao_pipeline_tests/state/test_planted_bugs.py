@@ -135,10 +135,30 @@ def check_pruning(folder: Path) -> None:
 
 def skip_before_images(patch: pytest.MonkeyPatch) -> None:
     """Store the new image of an updated row as its old one."""
-    encode = payloads.encode
+    lay_out = payloads.lay_out
     patch.setattr(
-        payloads, "encode", lambda spec, changes: encode(spec, replace(changes, updated_before=changes.updated_after))
+        payloads, "lay_out", lambda spec, changes: lay_out(spec, replace(changes, updated_before=changes.updated_after))
     )
+
+
+def leave_a_cell_unwritten(patch: pytest.MonkeyPatch) -> None:
+    """Write all columns that differ but one."""
+    write = SqliteIo.write
+
+    def some(self: SqliteIo, *arguments: Any, differing: set[str], **more: Any) -> None:
+        write(self, *arguments, differing=set(sorted(differing)[1:]), **more)
+
+    patch.setattr(SqliteIo, "write", some)
+
+
+def write_to_the_neighbour(patch: pytest.MonkeyPatch) -> None:
+    """Take the places of the updated rows in the wrong order."""
+    write = SqliteIo.write
+
+    def elsewhere(self: SqliteIo, *arguments: Any, places: Any, **more: Any) -> None:
+        write(self, *arguments, places=None if places is None else places[::-1], **more)
+
+    patch.setattr(SqliteIo, "write", elsewhere)
 
 
 def net_the_wrong_way(patch: pytest.MonkeyPatch) -> None:
@@ -263,16 +283,16 @@ def forget_earlier_attempts(patch: pytest.MonkeyPatch) -> None:
 
 def cut_payloads(patch: pytest.MonkeyPatch) -> None:
     """Store each payload without its last byte."""
-    encode = payloads.encode
+    pack = payloads.pack
     kept: dict[bytes, str] = {}
 
-    def cut(spec: Any, changes: ChangeSet) -> bytes:
-        whole = encode(spec, changes)
+    def cut(stream: Any) -> bytes:
+        whole = pack(stream)
         kept[whole[:-1]] = payload_hash(whole)
         return whole[:-1]
 
     payload_hash = payloads.payload_hash
-    patch.setattr(payloads, "encode", cut)
+    patch.setattr(payloads, "pack", cut)
     patch.setattr(
         commit_module.payloads, "payload_hash", lambda payload: kept.get(bytes(payload), payload_hash(payload))
     )
@@ -353,6 +373,8 @@ def folder() -> Iterator[Path]:
 
 PLANTED: list[tuple[Plant, set[str]]] = [
     (skip_before_images, {"before_images", "IntegrityError", "undo_is_exact"}),
+    (leave_a_cell_unwritten, {"rows", "IntegrityError"}),
+    (write_to_the_neighbour, {"rows", "IntegrityError"}),
     (net_the_wrong_way, {"IntegrityError"}),
     (net_the_wrong_way_unverified, {"rows", "plan_is_exact"}),
     (hash_null_as_zero, {"rows", "counts"}),

@@ -244,13 +244,13 @@ def test_a_write_that_the_database_changed_is_noticed_before_the_commit(
 ) -> None:
     monkeypatch.setattr(commit_module, "FULL_VERIFY_ROWS", limit)
     states = three_cycles(store)
-    kept = store.tables.upsert
+    kept = store.tables.write
 
-    def lossy(connection: sa.Connection, spec: Any, rows: Any) -> None:
-        kept(connection, spec, rows)
+    def lossy(connection: sa.Connection, spec: Any, **rows: Any) -> None:
+        kept(connection, spec, **rows)
         connection.execute(sa.text("UPDATE proof_every_type SET note = 'cut' WHERE name = 'b'"))
 
-    monkeypatch.setattr(store.tables, "upsert", lossy)
+    monkeypatch.setattr(store.tables, "write", lossy)
 
     with pytest.raises(IntegrityError):
         take_back(store, 0)

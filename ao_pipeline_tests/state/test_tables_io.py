@@ -234,6 +234,27 @@ def test_an_upsert_replaces_and_a_delete_of_nothing_is_none(store: StateStore) -
     assert set(back) == {"k", "l"}
 
 
+def test_only_the_columns_that_differ_need_to_be_written(store: StateStore) -> None:
+    first = conform(EVERY_TYPE, [row(EVERY_TYPE, name, 0, note=f"{name} 1", ratio=1.0) for name in "abc"])
+    wanted = conform(EVERY_TYPE, [row(EVERY_TYPE, name, 0, note=f"{name} 2", ratio=1.0) for name in "cb"])
+
+    with undone(store) as connection:
+        store.tables.upsert(connection, EVERY_TYPE, first)
+        found = store.tables.find(connection, EVERY_TYPE, wanted.select(["name", "number"]))
+        at = [found.rows.column("name").to_pylist().index(name) for name in "cb"]
+        store.tables.write(
+            connection,
+            EVERY_TYPE,
+            inserted=conform(EVERY_TYPE, [row(EVERY_TYPE, "d", 0)]),
+            updated=wanted,
+            places=None if found.places is None else found.places[at],
+            differing={"note"},
+        )
+        back = {found["name"]: found["note"] for found in store.tables.read(connection, EVERY_TYPE).to_pylist()}
+
+    assert back == {"a": "a 1", "b": "b 2", "c": "c 2", "d": row(EVERY_TYPE, "d", 0)["note"]}
+
+
 def test_no_rows_and_no_keys_are_no_error(store: StateStore) -> None:
     nothing = EVERY_TYPE.empty()
 

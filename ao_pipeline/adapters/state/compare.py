@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +16,11 @@ from ao_pipeline.bundles.canonical import conform_keys
 from ao_pipeline.bundles.changes import (
     Change,
     ChangeSet,
-    HashedRows,
     change_set,
     hash_rows,
     match_positions,
     match_sorted,
+    refuse_repeats,
 )
 from ao_pipeline.bundles.hashing import Digests, StateHash, key_digests, row_digests
 from ao_pipeline.bundles.index import RowIndex
@@ -37,50 +37,41 @@ class Compared:
     wants_checkpoint: bool = False
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A change, hashed before the transaction begins: all that needs no lock is done without one.
-
-    A full listing has row digests only; a partial change has whole rows, and the keys that shall go.
-    """
-
-    rows: Digests
-    wanted: HashedRows | None = None
-    gone: pa.Table | None = None
-    gone_keys: Digests = field(default_factory=lambda: np.empty((0, 2), dtype=np.uint64))
-
-
-def hash_change(spec: TableSpec, change: Change) -> Listed:
-    """Hash a change.
+def hash_listing(spec: TableSpec, change: Change) -> Digests | None:
+    """Return the row digests of a full listing, which need no lock; None for a partial change, hashed with its before images.
 
     Raises:
-        ContractError: Two rows share a key, or a key is both wanted and deleted.
+        ContractError: A full listing has deletions.
     """
-    gone = None if change.deleted is None else conform_keys(spec, change.deleted)
-    if change.is_full:
-        if gone is not None and gone.num_rows:
-            raise ContractError(f"{spec.name}: a full listing cannot carry deletions as well; leave them out")
-        return Listed(row_digests(spec, change.rows))
-    wanted = hash_rows(spec, change.rows)
-    if gone is None:
-        return Listed(wanted.rows, wanted)
-    gone_keys = key_digests(spec, gone)
-    if (match_positions(gone_keys, wanted.keys) >= 0).any():
-        raise ContractError(f"{spec.name}: a key is both wanted and deleted in one change")
-    return Listed(wanted.rows, wanted, gone, gone_keys)
+    if not change.is_full:
+        return None
+    if change.deleted is not None and change.deleted.num_rows:
+        raise ContractError(f"{spec.name}: a full listing cannot carry deletions as well; leave them out")
+    return row_digests(spec, change.rows)
 
 
 def compare(
-    connection: sa.Connection, tables: TablesIo, spec: TableSpec, head: Head, change: Change, listed: Listed
+    connection: sa.Connection, tables: TablesIo, spec: TableSpec, head: Head, change: Change, listed: Digests | None
 ) -> Compared:
-    """Return what a change really changes; reads the rows that it touches, and the row index for a full listing."""
-    if listed.wanted is None:
-        return _compare_full(connection, tables, spec, head, change.rows, listed.rows)
-    keys = change.rows.select(list(spec.key_names))
-    if listed.gone is not None and listed.gone.num_rows:
-        keys = pa.concat_tables([keys, listed.gone])
-    stored = payloads.hashed(spec, tables.read_by_key(connection, spec, keys))
-    return Compared(change_set(stored, listed.wanted, listed.gone_keys))
+    """Return what a change really changes; reads the rows that it touches, and the row index for a full listing.
+
+    Raises:
+        ContractError: Two rows share a key, or a key is both wanted and deleted.
+        IntegrityError: A row that it touches was changed outside the store.
+    """
+    if listed is not None:
+        return _compare_full(connection, tables, spec, head, change.rows, listed)
+    gone = conform_keys(spec, change.deleted) if change.deleted is not None else spec.key_schema.empty_table()
+    keys = pa.concat_tables([change.rows.select(list(spec.key_names)), gone])
+    found = tables.find(connection, spec, keys)
+    # In one pass: what a pass costs beside its rows is more than what these rows cost.
+    hashed = payloads.hashed(spec, pa.concat_tables([change.rows, found.rows]))
+    wanted, stored = hashed.slice(0, change.rows.num_rows), hashed.slice(change.rows.num_rows)
+    refuse_repeats(spec, wanted)
+    gone_keys = key_digests(spec, gone)
+    if (match_positions(gone_keys, wanted.keys) >= 0).any():
+        raise ContractError(f"{spec.name}: a key is both wanted and deleted in one change")
+    return Compared(change_set(replace(stored, places=found.places), wanted, gone_keys))
 
 
 def _compare_full(
@@ -96,7 +87,8 @@ def _compare_full(
     is_gone[known[known >= 0]] = False
     vanished = np.flatnonzero(is_gone)
     touched = np.concatenate([known[known >= 0], vanished])
-    stored = payloads.hashed(spec, tables.read_by_key(connection, spec, index.key_rows(touched)))
+    found = tables.find(connection, spec, index.key_rows(touched))
+    stored = replace(payloads.hashed(spec, found.rows), places=found.places)
     if StateHash.of(stored.rows) != StateHash.of(index.rows[touched]):
         raise IntegrityError(
             f"{spec.name}: rows that this change touches were edited outside the store; run `ao verify {spec.asset}`"

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Final
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -19,6 +20,10 @@ from ao_pipeline.bundles.changes import Change, Quarantined
 from ao_pipeline.bundles.header import BundleKind
 from ao_pipeline.bundles.schema import TableSpec
 
+_OPEN: Final = sa.select(QUARANTINE.c.record_hash, QUARANTINE.c.record_key).where(
+    QUARANTINE.c.asset == sa.bindparam("of_asset"), QUARANTINE.c.status == "open"
+)
+
 
 def store_quarantine(connection: sa.Connection, intent: Intent, change: Change) -> None:
     """Keep refused records; resolve open ones that came in anew, well or not, that were deleted, or that are listed no more."""
@@ -26,11 +31,7 @@ def store_quarantine(connection: sa.Connection, intent: Intent, change: Change) 
         return
     asset, cycle = intent.spec.asset, intent.cycle.key
     hashes = {_record_hash(item): item for item in change.quarantined}
-    open_ones = connection.execute(
-        sa.select(QUARANTINE.c.record_hash, QUARANTINE.c.record_key).where(
-            QUARANTINE.c.asset == asset, QUARANTINE.c.status == "open"
-        )
-    ).all()
+    open_ones = connection.execute(_OPEN, {"of_asset": asset}).all()
     ended = [one for one in open_ones if one.record_hash not in hashes]
     if ended and not change.is_full:
         refused = {item.record_key for item in change.quarantined}

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
-from ao_pipeline.adapters.state.tables_io import column_list, quoted, upsert_tail
+from ao_pipeline.adapters.state.tables_io import Found, column_list, quoted, upsert_tail
+from ao_pipeline.bundles.changes import Positions
 from ao_pipeline.bundles.schema import Column, ColumnType, TableSpec
 
 _NAN: Final = "NaN"
@@ -29,8 +31,11 @@ class SqliteIo:
         return pa.concat_tables(parts) if parts else spec.empty()
 
     def read_by_key(self, connection: sa.Connection, spec: TableSpec, keys: pa.Table) -> pa.Table:
+        return self.find(connection, spec, keys).rows
+
+    def find(self, connection: sa.Connection, spec: TableSpec, keys: pa.Table) -> Found:
         if not keys.num_rows:
-            return spec.empty()
+            return Found(spec.empty())
         columns = [_to_driver(column, keys.column(column.name)) for column in spec.key]
         if len(columns) == 1:
             sought, join = json.dumps(columns[0], ensure_ascii=False), f"t.{quoted(spec.key_names[0])} = j.value"
@@ -38,12 +43,11 @@ class SqliteIo:
             sought = json.dumps(list(zip(*columns, strict=True)), ensure_ascii=False)
             join = " AND ".join(f"t.{quoted(name)} = (j.value ->> {i})" for i, name in enumerate(spec.key_names))
         # CROSS JOIN fixes the order: walk the keys, look each up in the table's key index.
-        statement = (
-            f"SELECT {column_list(spec, 't.')} FROM json_each(?) AS j CROSS JOIN {quoted(spec.name)} AS t WHERE {join}"
-        )
+        statement = f"SELECT {column_list(spec, 't.')}, t.rowid FROM json_each(?) AS j CROSS JOIN {quoted(spec.name)} AS t WHERE {join}"
         # The driver's own tuples: wrapping them into SQLAlchemy rows costs a tenth of a partial commit's reading.
         driver = connection.exec_driver_sql(statement, (sought,)).cursor
-        return _to_arrow(spec, driver.fetchall() if driver is not None else [])
+        rows = driver.fetchall() if driver is not None else []
+        return Found(_to_arrow(spec, rows), np.array([row[-1] for row in rows], dtype=np.int64))
 
     def upsert(self, connection: sa.Connection, spec: TableSpec, rows: pa.Table) -> None:
         if not rows.num_rows:
@@ -51,6 +55,28 @@ class SqliteIo:
         marks = ", ".join("?" * len(spec.all_columns))
         statement = f"INSERT INTO {quoted(spec.name)} ({column_list(spec)}) VALUES ({marks}) {upsert_tail(spec)}"
         _execute_many(connection, statement, _tuples(spec.all_columns, rows))
+
+    def write(
+        self,
+        connection: sa.Connection,
+        spec: TableSpec,
+        *,
+        inserted: pa.Table,
+        updated: pa.Table,
+        places: Positions | None,
+        differing: Collection[str],
+    ) -> None:
+        self.upsert(connection, spec, inserted)
+        columns = [column for column in spec.columns if column.name in differing]
+        if updated.num_rows and columns and places is not None:
+            # Half the time of an upsert of whole rows, which binds every column, seeks the key and then the row.
+            sets = ", ".join(f"{quoted(column.name)} = ?" for column in columns)
+            values = [_to_driver(column, updated.column(column.name)) for column in columns]
+            _execute_many(
+                connection,
+                f"UPDATE {quoted(spec.name)} SET {sets} WHERE rowid = ?",
+                zip(*values, places.tolist(), strict=True),
+            )
 
     def delete(self, connection: sa.Connection, spec: TableSpec, keys: pa.Table) -> None:
         if not keys.num_rows:
@@ -88,7 +114,7 @@ def _to_arrow(spec: TableSpec, rows: Sequence[Any]) -> pa.Table:
     if not rows:
         return spec.empty()
     columns = zip(*rows, strict=True)
-    arrays = [_from_driver(column, values) for column, values in zip(spec.all_columns, columns, strict=True)]
+    arrays = [_from_driver(column, values) for column, values in zip(spec.all_columns, columns, strict=False)]
     return pa.table(arrays, schema=spec.arrow_schema)
 
 
@@ -97,11 +123,14 @@ def _from_driver(column: Column, values: Sequence[Any]) -> pa.Array:
         case ColumnType.BOOL:
             return pa.array(values, pa.int8()).cast(pa.bool_())
         case ColumnType.INSTANT:
-            return pa.array(values, pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+            return pa.array(values, pa.int64()).view(pa.timestamp("us", tz="UTC"))
         case ColumnType.DATE:
             return pa.array(values, pa.string()).cast(pa.date32())
         case ColumnType.FLOAT:
-            return pa.array([math.nan if value == _NAN else value for value in values], pa.float64())
+            try:
+                return pa.array(values, pa.float64())
+            except (pa.ArrowInvalid, pa.ArrowTypeError):  # There is a NaN among them.
+                return pa.array([math.nan if value == _NAN else value for value in values], pa.float64())
         case ColumnType.INT:
             return pa.array(values, pa.int64())
         case _:

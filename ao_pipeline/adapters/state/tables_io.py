@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
 import sqlalchemy as sa
 
+from ao_pipeline.bundles.changes import Positions
 from ao_pipeline.bundles.schema import TableSpec
+
+
+@dataclass(frozen=True)
+class Found:
+    """Stored rows, and where the database keeps each; None where that does not help it."""
+
+    rows: pa.Table
+    places: Positions | None = None
 
 
 class TablesIo(Protocol):
@@ -21,8 +32,34 @@ class TablesIo(Protocol):
         """Return the stored rows whose key is in `keys` (unique); keys that are not stored are left out."""
         ...
 
+    def find(self, connection: sa.Connection, spec: TableSpec, keys: pa.Table) -> Found:
+        """Like `read_by_key`, with the rows' places for `write` in the same transaction."""
+        ...
+
     def upsert(self, connection: sa.Connection, spec: TableSpec, rows: pa.Table) -> None:
         """Insert rows, or replace those with the same key."""
+        ...
+
+    def write(
+        self,
+        connection: sa.Connection,
+        spec: TableSpec,
+        *,
+        inserted: pa.Table,
+        updated: pa.Table,
+        places: Positions | None,
+        differing: Collection[str],
+    ) -> None:
+        """Insert rows that are not stored, and bring stored rows up to date.
+
+        Args:
+            connection: The write transaction that found the stored rows.
+            spec: The table.
+            inserted: Rows to insert.
+            updated: Whole rows whose keys are stored.
+            places: Where `find` said that they are.
+            differing: Columns in which any of `updated` differs from what is stored; only they must be written.
+        """
         ...
 
     def delete(self, connection: sa.Connection, spec: TableSpec, keys: pa.Table) -> None:
