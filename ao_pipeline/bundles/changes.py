@@ -135,7 +135,8 @@ def _differs(old: pa.Array, new: pa.Array) -> Flags:
         return ~equal.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
     has_old, has_new = validity(old), validity(new)
     same: Flags = pc.fill_null(equal, False).to_numpy(zero_copy_only=False)
-    return (has_old != has_new) | (has_old & has_new & ~same)
+    differs: Flags = (has_old != has_new) | (has_old & has_new & ~same)
+    return differs
 
 
 def sort_order(digests: Digests) -> Positions:
