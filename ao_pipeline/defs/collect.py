@@ -36,7 +36,7 @@ def _declare(spec: TableSpec) -> Any:
                 cursor=work.store.cursor(spec.asset),
                 stored_keys=partial(work.store.read_keys, spec.asset),
                 now=work.now,
-                stored_table=lambda asset, columns, only=None: work.table(by_asset[asset], columns, only=only),
+                stored_table=lambda asset, columns, **part: work.store.read(by_asset[asset].asset, columns, **part),
                 changes_since=lambda asset, mark: work.store.changes_since(by_asset[asset].asset, mark),
                 accepts_drop=is_drop_accepted(work.store, spec.asset),
             )

@@ -14,6 +14,7 @@ from ao_pipeline.adapters.sources.registry import collect
 from ao_pipeline.bundles.changes import change_set, match_positions
 from ao_pipeline.bundles.payload import hashed
 from ao_pipeline.bundles.since import Since
+from ao_pipeline.clock import EPOCH
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.collect.tables import RAW_TABLES
 from ao_pipeline.sandbox.server import RunningSandbox
@@ -61,12 +62,24 @@ class Engine:
         made = [dict(zip(spec.key_names, key, strict=True)) for key in self.rows.get(asset, {})]
         return pa.Table.from_pylist(made, schema=spec.key_schema)
 
-    def stored_table(self, asset: str, columns: Sequence[str], *, only: Sequence[str] | None = None) -> pa.Table:
+    def stored_table(
+        self,
+        asset: str,
+        columns: Sequence[str],
+        *,
+        only: Sequence[str] | None = None,
+        before: tuple[datetime, str] | None = None,
+        most: int | None = None,
+    ) -> pa.Table:
         whole = pa.Table.from_pylist(list(self.rows.get(asset, {}).values()), schema=SPECS[asset].arrow_schema)
         part = whole.select(list(dict.fromkeys([*SPECS[asset].key_names, *columns])))
-        return (
-            part if only is None else part.filter(pc.is_in(part.column(columns[0]), pa.array(only, pa.large_string())))
-        )
+        if only is not None:
+            return part.filter(pc.is_in(part.column(columns[0]), pa.array(only, pa.large_string())))
+        if most is None:
+            return part
+        places = zip(*(part.column(name).to_pylist() for name in (columns[0], SPECS[asset].key_names[0])), strict=True)
+        walked = sorted(((at or EPOCH, key, number) for number, (at, key) in enumerate(places)), reverse=True)
+        return part.take([number for at, key, number in walked if before is None or (at, key) < before][:most])
 
     def changes_since(self, asset: str, mark: str) -> Since:
         """Compare the rows with those of an earlier call; a mark that no call gave is unknown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,10 +11,13 @@ from ao_pipeline.adapters.state.catalog import BUNDLE_PAYLOAD
 from ao_pipeline.adapters.state.model import Intent
 from ao_pipeline.adapters.state.store import StateStore
 from ao_pipeline.bundles.header import BundleKind
-from ao_pipeline_tests.stress.histories import FIRST, commit
+from ao_pipeline.bundles.schema import TableSpec, instant, text
+from ao_pipeline.clock import EPOCH
+from ao_pipeline_tests.stress.histories import FIRST, commit, open_empty
 from ao_pipeline_tests.stress.tables import EVERY_TYPE, row
 
 ASSET = EVERY_TYPE.asset
+START = FIRST.end
 
 
 def write(store: StateStore, number: int, **amounts: int) -> str:
@@ -86,3 +90,24 @@ def test_rows_are_found_by_a_column_that_is_no_key(store: StateStore) -> None:
     assert sorted(found.column("name").to_pylist()) == ["k2", "k5", "k8"]
     assert set(found.column("note").to_pylist()) == {"k2"}
     assert store.read(ASSET, ("note",), only=[]).num_rows == 0
+
+
+TIMED = TableSpec(asset="proof/timed", key=(text("name"),), columns=(instant("seen_at"),), row="one thing with a time")
+
+
+def test_the_latest_rows_come_first_and_none_is_passed_over(database_url: str) -> None:
+    store = open_empty(database_url, TIMED)
+    times = [None, EPOCH, *(START + timedelta(microseconds=n // 3) for n in range(20)), None]
+    rows = [{"name": f"k{number:02}", "seen_at": at} for number, at in enumerate(times)]
+    commit(store, TIMED, FIRST, rows, is_full=True)
+    seen, before = [], None
+
+    while True:
+        found = store.read(TIMED.asset, ("seen_at",), before=before, most=4).to_pylist()
+        if not found:
+            break
+        places = sorted(((row["seen_at"] or EPOCH, row["name"]) for row in found), reverse=True)
+        seen, before = seen + places, places[-1]
+
+    assert seen == sorted(((row["seen_at"] or EPOCH, row["name"]) for row in rows), reverse=True)
+    store.close()

@@ -30,7 +30,7 @@ from ao_pipeline.adapters.sources.outcome import absent_keys, collected, key_tab
 from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.adapters.sources.walk import asana_records
 from ao_pipeline.bundles.changes import ChangeSet
-from ao_pipeline.clock import to_iso, to_micros
+from ao_pipeline.clock import from_micros, to_iso, to_micros
 from ao_pipeline.collect.batch import Batch
 from ao_pipeline.collect.contracts import asana as contracts
 from ao_pipeline.collect.overlap import MAX_REMEMBERED
@@ -147,14 +147,9 @@ def _with_walk(request: CollectionRequest, plan: _Plan) -> _Plan:
     room = MAX_TASKS - len(plan.wanted)
     if plan.below is None or room <= 0:
         return plan
-    tasks = request.stored_table(RAW_ASANA_TASKS.asset, ("modified_at",))
-    gid, at = tasks.column("task_gid"), pc.fill_null(tasks.column("modified_at").cast(pa.int64()), 0)
-    last_at, last_gid = plan.below
-    is_left = pc.or_(pc.less(at, last_at), pc.and_(pc.equal(at, last_at), pc.less(gid, last_gid)))
-    left = pa.table({"at": at, "gid": gid}).filter(is_left)
-    highest = pc.select_k_unstable(left, k=room, sort_keys=[("at", "descending"), ("gid", "descending")])
-    places = zip(*(column.to_pylist() for column in left.take(highest).columns), strict=True)
-    return replace(plan, walked={gid: (at, gid) for at, gid in places}, is_last=left.num_rows <= room)
+    before = None if plan.below == _TOP else (from_micros(plan.below[0]), plan.below[1])
+    tasks = request.stored_table(RAW_ASANA_TASKS.asset, ("modified_at",), before=before, most=room)
+    return replace(plan, walked=_places(tasks), is_last=tasks.num_rows < room)
 
 
 def _next_place(plan: _Plan, answers: Mapping[str, Any]) -> Place | None:

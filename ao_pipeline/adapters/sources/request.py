@@ -24,12 +24,25 @@ OVERLAP: Final = timedelta(minutes=10)
 
 
 class ReadTable(Protocol):
-    """Read a stored table by its asset: key and named columns, of all rows or of those whose first one is in `only`."""
+    """Read a stored table by its asset: key and named columns.
 
-    def __call__(self, asset: str, columns: Sequence[str], /, *, only: Sequence[str] | None = None) -> pa.Table: ...
+    Of all rows, of those whose first named column is in `only`, or of the `most` with the latest instants in it that lie
+    before a place: an instant and a key.
+    """
+
+    def __call__(
+        self,
+        asset: str,
+        columns: Sequence[str],
+        /,
+        *,
+        only: Sequence[str] | None = None,
+        before: tuple[datetime, str] | None = None,
+        most: int | None = None,
+    ) -> pa.Table: ...
 
 
-def no_tables(asset: str, _columns: Sequence[str], /, *, only: Sequence[str] | None = None) -> pa.Table:
+def no_tables(asset: str, _columns: Sequence[str], /, **_part: Any) -> pa.Table:
     """Refuse to read a table: the default of a collection that was given none.
 
     Raises:

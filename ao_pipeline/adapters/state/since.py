@@ -18,7 +18,6 @@ from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.bundles.since import Since
 from ao_pipeline.errors import IntegrityError
 
-
 _NUMBER: Final = re.compile("[0-9]{1,18}")
 
 

@@ -94,7 +94,15 @@ class StateStore:
         """See `Pruner.prune`."""
         return Pruner(self.database).prune(self.spec(asset), keep_from=keep_from, **who)
 
-    def read(self, name: str, columns: Sequence[str] = (), *, only: Sequence[str] | None = None) -> pa.Table:
+    def read(
+        self,
+        name: str,
+        columns: Sequence[str] = (),
+        *,
+        only: Sequence[str] | None = None,
+        before: part.Place | None = None,
+        most: int | None = None,
+    ) -> pa.Table:
         """Return the rows of a managed table, in no particular order.
 
         Args:
@@ -102,14 +110,19 @@ class StateStore:
             columns: Returned beside the key; without any, all are.
             only: Return no other rows than those whose first column of `columns`, a text, is one of these; at most some
                 thousand, of a table whose key is text.
+            most, before: Return this many rows, those with the latest instants in the first column of `columns`; of those
+                before a place, which is an instant and a key, when there is one.
         """
         spec = self.spec(name)
         if columns:
             spec = replace(spec, columns=tuple(column for column in spec.columns if column.name in columns))
         with self.database.read() as connection:
-            if only is None:
+            if only is not None:
+                keys = part.keys_where(connection, spec, columns[0], only)
+            elif most is not None:
+                keys = part.latest_keys(connection, spec, columns[0], before=before, most=most)
+            else:
                 return self.tables.read(connection, spec)
-            keys = part.keys_where(connection, spec, columns[0], only)
             return self.tables.read_by_key(connection, spec, keys)
 
     def read_keys(self, name: str) -> pa.Table:
