@@ -26,10 +26,10 @@ Flags = npt.NDArray[np.bool_]
 Digests = npt.NDArray[np.uint64]
 """Shape (rows, 2): high and low half of each 128-bit hash."""
 
-ROWS_PER_CHUNK: Final = 32_768
+ROWS_PER_CHUNK: Final = 8_192
 """Rows whose words are built at a time: bounds the extra memory. Fewer cost more calls a column, more leave the cache."""
 
-ROWS_PER_JOIN: Final = 2_048
+ROWS_PER_JOIN: Final = 1_024
 """Rows whose bytes are put together at a time: they stay in the cache until they are hashed, which halves the time."""
 
 _CANONICAL_NAN: Final = np.uint64(0x7FF8_0000_0000_0000)

@@ -26,7 +26,7 @@ import pyarrow.ipc as ipc
 
 from ao_pipeline.adapters.state.database import Database
 from ao_pipeline.bundles.changes import Change
-from ao_pipeline_tests.bench.candidates import Candidate, Floor, Naive, Ours
+from ao_pipeline_tests.bench.candidates import Candidate, Floor, NaiveCore, NaivePandas, Ours
 from ao_pipeline_tests.bench.made_table import SPEC, Batch, make_batch, make_table
 from ao_pipeline_tests.bench.peers import DeltaLake, Dlt, DuckDb
 from ao_pipeline_tests.stress.histories import FIRST, intent, open_empty, reopen
@@ -35,6 +35,9 @@ from ao_pipeline_tests.stress.postgres import fresh_database, postgres_server
 REPORT: Final = Path("build/bench/bundles.json")
 PARTIAL_ROWS: Final = 1_000
 ROUNDS: Final = {10_000: 9, 100_000: 7, 1_000_000: 4}
+PARTIAL_ROUNDS: Final = 3
+"""Rounds of partial changes for each of a full listing: they are short, so that a stray pause weighs more."""
+
 SLOW_UP_TO: Final = 100_000
 """Rows beyond which naive code and dlt take minutes a round."""
 
@@ -58,7 +61,8 @@ def open_candidates(
         "ducklake": lambda: DuckDb(folder / "lake", lake=True),
     }
     if rows <= SLOW_UP_TO:
-        makers["naive"] = lambda: Naive(f"sqlite:///{folder / 'naive.db'}")
+        makers["naive"] = lambda: NaivePandas(f"sqlite:///{folder / 'naive.db'}")
+        makers["naive_core"] = lambda: NaiveCore(f"sqlite:///{folder / 'core.db'}")
         makers["dlt"] = lambda: Dlt(folder / "dlt", postgres[2])
     opened, skipped = {}, {}
     for name, make in makers.items():
@@ -82,7 +86,8 @@ def measure(rows: int, folder: Path, server: str) -> tuple[Seconds, dict[str, in
         for candidate in candidates.values():
             candidate.load(table)
         rounds = ROUNDS.get(rows, 5)
-        for number in range(2 * rounds):
+        number_of_rounds = rounds * (1 + PARTIAL_ROUNDS)
+        for number in range(number_of_rounds):
             mode = "full" if number < rounds else "partial"
             share = rows // 100 if mode == "full" else PARTIAL_ROWS
             batch = make_batch(table, updates=share, inserts=share // 10, deletes=share // 10, seed=number + 1)
@@ -93,7 +98,7 @@ def measure(rows: int, folder: Path, server: str) -> tuple[Seconds, dict[str, in
                     taken = timed(lambda step=step, batch=batch: step(batch))
                     seconds.setdefault(name, {}).setdefault(mode, []).append(taken)
             table = batch.listing
-        stored = {name: candidate.stored_bytes() // (2 * rounds) for name, candidate in candidates.items()}
+        stored = {name: candidate.stored_bytes() // number_of_rounds for name, candidate in candidates.items()}
         for name, candidate in candidates.items():
             for _ in range(3):
                 try:
@@ -180,6 +185,7 @@ def ratios_of(medians: dict[int, dict[str, dict[str, float]]]) -> dict[str, floa
         "full_vs_ducklake_speedup": over(get(DECISIVE, "ducklake", "full"), ours),
         "full_vs_duckdb_speedup": over(get(DECISIVE, "duckdb", "full"), ours),
         "full_vs_naive_speedup": over(get(DECISIVE, "naive", "full"), ours),
+        "full_vs_naive_core_speedup": over(get(DECISIVE, "naive_core", "full"), ours),
         "partial_vs_floor": over_floor(DECISIVE),
         "partial_1e6_vs_1e4": over(over_floor(1_000_000), over_floor(10_000)),
         "postgres_vs_sqlite": max((ratio for ratio in both if ratio is not None), default=None),

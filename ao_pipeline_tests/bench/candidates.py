@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final, Protocol
 
+import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -117,7 +118,7 @@ class Floor:
             self.store.tables.upsert(connection, SPEC, rows)
 
 
-class Naive:
+class NaiveCore:
     """Ordinary code: read all rows through SQLAlchemy, compare dictionaries in Python, upsert by executemany, log images.
 
     Its table has the column types that one would choose, and its transactions are ours: WAL, `synchronous=FULL`.
@@ -165,11 +166,15 @@ class Naive:
         self.database.close()
 
     def _rows(self, table: pa.Table) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._without_zones(table).to_pylist()
+        return rows
+
+    @staticmethod
+    def _without_zones(table: pa.Table) -> pa.Table:
         for at, column in enumerate(SPEC.all_columns):
             if column.type is ColumnType.INSTANT:  # SQLite's DateTime has no zone.
                 table = table.set_column(at, column.name, table.column(column.name).cast(pa.timestamp("us")))
-        rows: list[dict[str, Any]] = table.to_pylist()
-        return rows
+        return table
 
     def _write(
         self, connection: sa.Connection, stored: dict[str, Any], changed: list[dict[str, Any]], gone: list[str]
@@ -193,3 +198,31 @@ class Naive:
                     for old, new in images
                 ],
             )
+
+
+class NaivePandas(NaiveCore):
+    """The same with pandas, as it is mostly written: `read_sql`, records, a comparison in Python, and SQLAlchemy's upsert."""
+
+    def full(self, batch: Batch) -> None:
+        wanted = {row[KEY]: row for row in self._rows(batch.listing)}
+        with self.database.write() as connection:
+            stored = {row[KEY]: row for row in _records(pd.read_sql(sa.select(self.table), connection))}
+            changed = [row for key, row in wanted.items() if stored.get(key) != row]
+            self._write(connection, stored, changed, [key for key in stored if key not in wanted])
+
+    def partial(self, batch: Batch) -> None:
+        changed, gone = self._rows(batch.changed), batch.deleted.column(KEY).to_pylist()
+        keys = [*(row[KEY] for row in changed), *gone]
+        with self.database.write() as connection:
+            query = sa.select(self.table).where(self.table.c[KEY].in_(keys))
+            stored = {row[KEY]: row for row in _records(pd.read_sql(query, connection))}
+            self._write(connection, stored, changed, gone)
+
+    def _rows(self, table: pa.Table) -> list[dict[str, Any]]:
+        return _records(self._without_zones(table).to_pandas())
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as dictionaries with None for what is missing, for NaN is not equal to itself."""
+    records: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return records

@@ -6,6 +6,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from ao_pipeline.adapters.state.blobs import read_blobs
 from ao_pipeline.adapters.state.catalog import ROW_INDEX
 from ao_pipeline.adapters.state.model import Head
 from ao_pipeline.adapters.state.tables_io import TablesIo
@@ -18,7 +19,11 @@ MAX_UNREAD_DELTAS = 256
 """Deltas that partial commits may pile up; past that the index is dropped and rebuilt by the next full listing."""
 
 _OF_ASSET: Final = ROW_INDEX.c.asset == sa.bindparam("of_asset")
-_ENTRIES: Final = sa.select(ROW_INDEX.c.is_checkpoint, ROW_INDEX.c.entries).where(_OF_ASSET).order_by(ROW_INDEX.c.seq)
+_STANDS_ON_CHECKPOINT: Final = (
+    sa.select(ROW_INDEX.c.is_checkpoint).where(_OF_ASSET).order_by(ROW_INDEX.c.seq).limit(1).scalar_subquery()
+)
+_ENTRIES: Final = sa.select(ROW_INDEX.c.entries).where(_OF_ASSET, _STANDS_ON_CHECKPOINT).order_by(ROW_INDEX.c.seq)
+"""A checkpoint, then deltas in order; nothing when the checkpoint is missing."""
 _COUNT: Final = sa.select(sa.func.count()).select_from(ROW_INDEX).where(_OF_ASSET)
 
 
@@ -49,12 +54,12 @@ def stored_index(connection: sa.Connection, spec: TableSpec, head: Head) -> RowI
 
 def _read_stored(connection: sa.Connection, spec: TableSpec, head: Head) -> tuple[RowIndex, bool] | None:
     """Put the stored index together, and tell whether it deserves a new checkpoint."""
-    stored = connection.execute(_ENTRIES, {"of_asset": spec.asset}).all()
-    if not stored or not stored[0].is_checkpoint:
+    stored = read_blobs(connection, _ENTRIES.params(of_asset=spec.asset))
+    if not stored:
         return None
     try:
-        base = RowIndex.from_bytes(stored[0].entries)
-        deltas = [IndexDelta.from_bytes(row.entries) for row in stored[1:]]
+        base = RowIndex.from_bytes(stored[0])
+        deltas = [IndexDelta.from_bytes(entries) for entries in stored[1:]]
     except IntegrityError:
         return None
     index = base.apply(deltas)
