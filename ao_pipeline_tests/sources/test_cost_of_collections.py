@@ -141,6 +141,28 @@ def test_a_sweep_that_became_longer_passes_nothing_over(keys_folder: Path, monke
         assert {engine.rows[TASKS][key]["name"] for key in parents} == {f"Renamed {n}" for n in range(len(parents))}
 
 
+def test_a_daily_comparison_sees_what_no_search_and_no_sweep_showed(
+    keys_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asana_places, "MOST_A_TURN", 0.01)
+    with world(keys_folder, asana_search_lag_seconds=10**6) as engine:
+        engine.run(TASKS)
+        engine.advance(minutes=20)
+        parents = [key for key, row in engine.rows[TASKS].items() if not row["parent_gid"]]
+        renamed = parents[:7]
+        for number, key in enumerate(renamed):
+            engine.box.mutate("task", "update", key=key[0], name=f"Renamed {number}")
+        engine.run(TASKS)
+        before = {engine.rows[TASKS][key]["name"] for key in renamed}
+        engine.now += timedelta(hours=24)
+
+        result = engine.run(TASKS)
+
+        after = {engine.rows[TASKS][key]["name"] for key in renamed}
+        assert after == {f"Renamed {number}" for number in range(7)} != before
+        assert set(result.rows.column("task_gid").to_pylist()) == {key[0] for key in renamed}
+
+
 def test_many_projects_are_listed_less_often(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asana, "PAGE_SIZE", 2)
     engine.run(PROJECTS)
@@ -408,7 +430,7 @@ def test_a_place_has_its_turn_in_every_longest_round_however_often_the_length_ch
 
     for _ in range(400):
         later = at + timedelta(minutes=draw.choice([15, 15, 15, 45]))
-        slots = widened(slot_count(timedelta(hours=2)), draw.choice([40, 400, 900]), most=20, longest=longest)
+        slots = widened(slot_count(timedelta(hours=2)), draw.choice([40, 200, 600]), most=20)
         due = due_slots(at, later, slots)
         last |= {name: later for name in last if slot_of(name, slots) in due}
         at = later

@@ -22,10 +22,7 @@ LISTED_EVERY: Final = timedelta(hours=1)
 """How late a new project is noticed. Its tasks come by the search before that; without a search it is noticed at once."""
 
 MOST_A_TURN: Final = 12
-"""Projects and people whose tasks are listed in one collection, on average: more of them make the sweep longer."""
-
-LONGEST_SWEEP: Final = timedelta(hours=24)
-"""The sweep is not made longer than this for their number: then all keys are compared anyway."""
+"""Projects and people whose tasks are listed in one collection, on average: more than 576 make a sweep of twelve hours longer."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Places:
     def slots(self, request: CollectionRequest) -> int:
         """Return the slots of the sweep."""
         slots = slot_count(timedelta(hours=request.settings.sweep_hours))
-        return widened(slots, self.count, most=MOST_A_TURN, longest=slot_count(LONGEST_SWEEP))
+        return widened(slots, self.count, most=MOST_A_TURN)
 
     def as_cursor(self, request: CollectionRequest) -> Cursor:
         """Return what the collections of the next hour need of it."""

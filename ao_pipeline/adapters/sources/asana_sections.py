@@ -32,8 +32,9 @@ _HOUR: Final = timedelta(hours=1)
 _SLOTS: Final = 24
 """A project's listing costs a request, so one in twenty-four is made each hour."""
 
-_MOST_AN_HOUR: Final = 40
-"""Listings an hour, on average. Up to 960 projects are listed once a day, twice as many every two days, and so on."""
+_MOST_AN_HOUR: Final = 20
+"""Listings an hour, on average. Up to 480 projects are listed once a day, twice as many every two days, and so on. Tasks
+bring the name of their section along, so little waits for it."""
 
 
 def collect_sections(request: CollectionRequest) -> Collected:

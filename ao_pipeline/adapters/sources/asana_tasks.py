@@ -4,7 +4,8 @@
 2. A task in two projects is one row (`test_the_first_collection_equals_the_truth`).
 3. Every project and every person is listed once a sweep with what changed since it was listed last, whatever the search
    showed; without a search all of them are, each time (`test_what_the_search_does_not_show_is_seen_within_a_sweep`).
-4. Deletions are told by nothing but a daily comparison of all keys.
+4. Deletions are told by nothing but a daily comparison of all keys. It compares modified times too, so that a sweep which
+   many projects make longer than a day keeps nobody waiting (`test_a_daily_comparison_sees_what_no_search_and_no_sweep_showed`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from ao_pipeline.adapters.sources.asana import PAGE_SIZE
+from ao_pipeline.adapters.sources.asana_compare import otherwise_modified
 from ao_pipeline.adapters.sources.asana_places import Places, list_places
 from ao_pipeline.adapters.sources.asana_search import SearchUnusableError, changed_tasks
 from ao_pipeline.adapters.sources.exchange import Params
@@ -40,7 +42,7 @@ RECONCILE_EVERY: Final = timedelta(hours=24)
 MAX_SUBTASK_DEPTH: Final = 6
 """Asana nests subtasks five deep; deeper is a loop."""
 
-_KEY_FIELDS: Final = "num_subtasks,assignee"
+_KEY_FIELDS: Final = "num_subtasks,assignee,modified_at"
 _UNREADABLE: Final = frozenset({400, 403, 404})
 
 Listing = dict[str, str]
@@ -55,6 +57,8 @@ class _Reading:
     batch: Batch
     listed: set[str] = field(default_factory=set)
     """Every gid that was seen, quarantined ones included."""
+    modified: dict[str, Any] = field(default_factory=dict)
+    """Modified times of what was listed by key alone, as Asana wrote them."""
     parents: list[str] = field(default_factory=list)
     """Tasks whose subtasks are still to be read."""
     places: Places = field(default_factory=Places)
@@ -213,6 +217,8 @@ def _take(reading: _Reading, records: Iterable[dict[str, Any]], *, is_whole: boo
             reading.parents.append(record["gid"])
         if is_whole:
             reading.batch.add(record)
+        else:
+            reading.modified[record["gid"]] = record.get("modified_at")
 
 
 def _read_listing(
@@ -253,16 +259,17 @@ def _read_subtasks(reading: _Reading, gid: str) -> list[dict[str, Any]]:
 
 
 def _reconcile(reading: _Reading) -> Any:
-    """List every key, fetch rows that the store lacks, and return the stored keys that are gone."""
+    """List every key, fetch rows that the store lacks or has otherwise, and return the stored keys that are gone."""
     _list_places(reading)
     _list_tasks(reading, _listings(reading), _KEY_FIELDS, modified_since=None)
     _list_strangers(reading, _KEY_FIELDS)
     _walk_subtasks(reading)
-    stored = reading.request.stored_keys()
+    stored = reading.request.stored_table(RAW_ASANA_TASKS.asset, ("modified_at",))
     reading.request.check_volume(stored.num_rows, len(reading.listed), what=RAW_ASANA_TASKS.name)
     stored_gids = set(stored.column("task_gid").to_pylist())
-    have = stored_gids | {key[0] for key in reading.batch.keys | reading.batch.quarantined_keys}
-    missed = sorted(reading.listed - have)
+    taken = {key[0] for key in reading.batch.keys | reading.batch.quarantined_keys}
+    changed = otherwise_modified(stored, reading.modified)
+    missed = sorted((reading.listed - stored_gids | changed) - taken)
     for record in reading.client.in_turn(lambda gid: _read_task(reading, gid), missed):
         if record is not None:
             reading.batch.add(record)

@@ -22,7 +22,7 @@ def slot_count(round_length: timedelta) -> int:
     return max(1, round_length // _SLOT)
 
 
-def widened(slots: int, places: int, *, most: int, longest: int | None = None) -> int:
+def widened(slots: int, places: int, *, most: int) -> int:
     """Return a round's slots, doubled until a slot has no more than `most` of the places, so that its cost stays level.
 
     Doubling keeps the order: a place's slot in the longer round is its slot in the shorter one, or that many later.
@@ -31,9 +31,8 @@ def widened(slots: int, places: int, *, most: int, longest: int | None = None) -
         slots: Of the round as it is wanted.
         places: How many places there are.
         most: Places of one slot, on average.
-        longest: The longest round to accept, whatever it costs.
     """
-    while places > most * slots and (longest is None or slots * 2 <= longest):
+    while places > most * slots:
         slots *= 2
     return slots
 
