@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from ao_pipeline.adapters.sources import chat_messages
 from ao_pipeline.adapters.sources.outcome import MAX_HOLDS
 from ao_pipeline.adapters.sources.registry import COLLECTORS, collect
 from ao_pipeline.bundles.canonical import conform
@@ -308,3 +309,45 @@ def test_an_empty_answer_to_a_first_listing_is_made_good(still_engine: Engine, a
     still_engine.run(asset)
 
     assert_equals_truth(still_engine, asset)
+
+
+def test_an_empty_answer_after_days_without_collections_hides_no_message(engine: Engine) -> None:
+    asset = "raw/chat_messages"
+    engine.run(asset)
+    space = next(iter(engine.rows[asset].values()))["space_name"]
+    engine.advance(minutes=1)
+    made = [engine.box.mutate("message", "create", place=space)["key"]]
+    engine.advance(days=9)
+    made.append(engine.box.mutate("message", "create", place=space)["key"])
+    engine.box.fault("chat", "empty", count=1, path_contains=f"/{space}/messages")
+
+    engine.run(asset)
+    engine.box.clear_faults()
+    engine.run(asset)
+
+    assert {(key,) for key in made} <= engine.rows[asset].keys()
+
+
+def test_an_empty_answer_of_a_space_that_fell_silent_meanwhile_is_believed_the_second_time(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_messages, "EDIT_WINDOW", timedelta(0))
+    asset = "raw/chat_messages"
+    engine.run(asset)
+    space = next(iter(engine.rows[asset].values()))["space_name"]
+    engine.advance(minutes=1)
+    made = engine.box.mutate("message", "create", place=space)["key"]
+    engine.advance(hours=15, minutes=20)  # Past midnight, where the window begins.
+    engine.box.fault("chat", "empty", count=1, path_contains=f"/{space}/messages")
+
+    engine.run(asset)
+    doubted = engine.cursors[asset]["spaces"][space]
+    engine.box.clear_faults()
+    engine.run(asset)
+    found = (made,) in engine.rows[asset]
+    engine.box.fault("chat", "empty", path_contains=f"/{space}/messages")
+    engine.cursors[asset]["spaces"][space] = doubted
+    engine.run(asset)
+
+    assert (doubted.endswith(" again"), found) == (True, True)
+    assert not engine.cursors[asset]["spaces"][space].endswith(" again")

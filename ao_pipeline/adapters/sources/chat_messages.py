@@ -144,8 +144,12 @@ def collect_messages(request: CollectionRequest) -> Collected:
                 unfinished[reading.space] = reading.resumes_at
             # A space whose first listing is empty is listed in full again: `{}` may be a fault, and costs the same.
             elif reading.had_messages or reading.space in known.spaces:
-                is_doubtful = not reading.had_messages and _active_at(spaces[reading.space]) >= window
-                marks[reading.space] = f"{to_iso(window)} {_AGAIN}" if is_doubtful else reading.mark
+                since = min(window, _listing_start(known, reading.space, window) or window)
+                is_second = known.marks.get(reading.space, "").endswith(_AGAIN)
+                active_at, doubted = _active_at(spaces[reading.space]), window if is_second else since
+                is_doubtful = not reading.had_messages and active_at >= doubted
+                # What a doubtful answer lacked is as old as what it was asked for: the next one starts there too.
+                marks[reading.space] = f"{to_iso(since)} {_AGAIN}" if is_doubtful else reading.mark
             if known.marks.get(reading.space) != reading.mark:
                 batch.absorb(reading.batch)
                 drift.absorb(reading.drift)
