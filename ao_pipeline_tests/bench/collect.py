@@ -1,7 +1,8 @@
 """What do collections cost? `python -m ao_pipeline_tests.bench.collect [--sizes M,L]` writes `build/bench/collect.json`.
 
-For each size: the first collection of every source, then cycles without and cycles with the same number of changes in every
-size; each cycle collects what is due in it. The sandbox stands still but for those changes, and runs in a process of its own.
+For each size: the first collection of every source. Then cycles without and cycles with the same number of changes in every
+size, the sizes in turn, so that whatever else the machine does slows them alike; each cycle collects what is due in it.
+The sandboxes stand still but for those changes, and run in processes of their own.
 Memory is that of this process during each first collection and its commit, above what it had before.
 """
 
@@ -18,8 +19,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -36,8 +38,8 @@ from ao_pipeline_tests.stress.collecting import ASSETS, Collecting, Timed, colle
 
 TARGET: Final = PROJECT_DIR / "build" / "bench" / "collect.json"
 CHAT: Final = "raw/chat_messages"
-ROUNDS: Final = 8
-"""Two hours: what is collected hourly or asked in turn has its share in the mean."""
+ROUNDS: Final = 16
+"""Four hours: what is collected hourly or asked in turn has its share in the mean."""
 
 CHANGES: Final = 20
 """Objects of each kind created before each round, in every size."""
@@ -96,25 +98,49 @@ def by_source(timed: list[Timed]) -> dict[str, dict[str, float]]:
     return sums
 
 
-def measure(size: str, folder: Path, rounds: int) -> dict[str, Any]:
-    """Measure one size: bootstrap, quiet collections, collections after changes."""
-    with sandbox_process(folder / "sandbox", size) as box, collecting(box, folder / "data") as work:
-        peaks: dict[str, float] = {}
-        first = settle(work, around=lambda asset: _peak_of(asset, peaks))
-        quiet = [_round(work, changes=0) for _ in range(rounds)]
-        changed = [_round(work, changes=CHANGES) for _ in range(rounds)]
-        stored = sum(rows for rows, _ in work.sizes().values())
-        chat_rows = sum(one.rows for one in first if one.asset == CHAT)
-    bootstrap = by_source(first)
-    return {
-        "stored_rows": stored,
-        "peak_memory_mib": dict(sorted(peaks.items())),
-        "chat_rows": chat_rows,
-        "collections_of_first_listing": dict(Counter(one.asset for one in first)),
-        "bootstrap": _rounded(bootstrap),
-        "quiet": _rounded(_mean(quiet)),
-        "incremental": _rounded(_mean(changed)),
-    }
+@dataclass
+class Measured:
+    """One size: its world and store, and what its collections took."""
+
+    work: Collecting
+    first: list[Timed]
+    peaks: dict[str, float]
+    quiet: list[dict[str, dict[str, float]]] = field(default_factory=list)
+    changed: list[dict[str, dict[str, float]]] = field(default_factory=list)
+
+    def figures(self) -> dict[str, Any]:
+        """Return what is written of it."""
+        return {
+            "stored_rows": sum(rows for rows, _ in self.work.sizes().values()),
+            "peak_memory_mib": dict(sorted(self.peaks.items())),
+            "chat_rows": sum(one.rows for one in self.first if one.asset == CHAT),
+            "collections_of_first_listing": dict(Counter(one.asset for one in self.first)),
+            "bootstrap": _rounded(by_source(self.first)),
+            "quiet": _rounded(_mean(self.quiet)),
+            "incremental": _rounded(_mean(self.changed)),
+        }
+
+
+def measure(sizes: Sequence[str], rounds: int) -> dict[str, dict[str, Any]]:
+    """Measure first collections, then quiet cycles, then cycles after changes: the sizes in turn, one cycle of each."""
+    with ExitStack() as stack:
+        measured = {size: _bootstrap(size, stack) for size in sizes}
+        for _ in range(rounds):
+            for one in measured.values():
+                one.quiet.append(_round(one.work, changes=0))
+        for _ in range(rounds):
+            for one in measured.values():
+                one.changed.append(_round(one.work, changes=CHANGES))
+        return {size: one.figures() for size, one in measured.items()}
+
+
+def _bootstrap(size: str, stack: ExitStack) -> Measured:
+    """Start a world and collect all of it; `stack` ends it."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ao_bench_")))
+    box = stack.enter_context(sandbox_process(folder / "sandbox", size))
+    work = stack.enter_context(collecting(box, folder / "data"))
+    peaks: dict[str, float] = {}
+    return Measured(work, settle(work, around=lambda asset: _peak_of(asset, peaks)), peaks)
 
 
 @contextmanager
@@ -182,10 +208,7 @@ def main() -> None:
     given = parser.parse_args()
     wanted = [size for size in SIZES if size in given.sizes.split(",")]
     began = time.monotonic()
-    sizes: dict[str, dict[str, Any]] = {}
-    for size in wanted:
-        with tempfile.TemporaryDirectory(prefix="ao_bench_") as name:
-            sizes[size] = measure(size, Path(name), given.rounds)
+    sizes = measure(wanted, given.rounds)
     result = {
         "ratios": ratios(sizes),
         "means": sizes,

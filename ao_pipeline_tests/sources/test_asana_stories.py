@@ -10,7 +10,7 @@ from ao_pipeline.adapters.sources import asana_stories
 from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.collect.volume import VolumeDropError
-from ao_pipeline.errors import AuthError, UnknownNameError
+from ao_pipeline.errors import AuthError, TransientError, UnknownNameError
 from ao_pipeline_tests.sources.source_engine import START, Engine
 from ao_pipeline_tests.sources.source_truth import assert_equals_truth
 
@@ -22,6 +22,11 @@ def follow(engine: Engine) -> Collected:
     engine.advance(hours=1)
     engine.run(TASKS)
     return engine.run(ASSET)
+
+
+def is_under_way(result: Collected) -> bool:
+    """Return whether tasks are left that were not asked for."""
+    return bool(result.cursor["pending"] or result.cursor["below"])
 
 
 @pytest.fixture
@@ -38,11 +43,20 @@ def test_the_first_stories_equal_the_truth(started: Engine) -> None:
     assert_equals_truth(started, ASSET)
 
 
-def test_a_quiet_collection_asks_nothing(started: Engine) -> None:
+def test_a_quiet_collection_asks_for_one_task(started: Engine) -> None:
+    before = dict(started.rows[ASSET])
+
     result = started.run(ASSET)
 
-    assert (result.requests, result.rows.num_rows, result.deleted.num_rows) == (0, 0, 0)
+    assert (result.requests, result.deleted.num_rows, started.rows[ASSET]) == (1, 0, before)
     assert not result.is_full
+
+
+def test_stories_without_news_are_not_fresh_when_asana_is_away(started: Engine) -> None:
+    started.box.fault("asana", "status", status=500)
+
+    with pytest.raises(TransientError):
+        started.run(ASSET)
 
 
 def test_a_new_comment_arrives_and_only_its_task_is_asked_for(started: Engine) -> None:
@@ -78,7 +92,7 @@ def test_what_is_over_the_bound_is_collected_later(engine: Engine, monkeypatch: 
 
     requests = [engine.run(ASSET).requests for _ in range(rounds + 1)]
 
-    assert requests == [*[60] * (rounds - 1), tasks - 60 * (rounds - 1), 0]
+    assert requests == [*[60] * (rounds - 1), tasks - 60 * (rounds - 1), 1]
     assert_equals_truth(engine, ASSET)
 
 
@@ -94,7 +108,7 @@ def test_changes_over_the_bound_wait_in_the_cursor(started: Engine, monkeypatch:
     requests = [started.run(ASSET).requests for _ in range(3)]
 
     assert len(first.cursor["pending"]) == 15
-    assert [first.requests, *requests] == [10, 10, 5, 0]
+    assert [first.requests, *requests] == [10, 10, 5, 1]
     assert_equals_truth(started, ASSET)
 
 
@@ -218,7 +232,7 @@ def test_a_walk_misses_no_change(engine: Engine, monkeypatch: pytest.MonkeyPatch
     engine.run(TASKS)
 
     second = engine.run(ASSET)
-    while engine.run(ASSET).requests:
+    while is_under_way(engine.run(ASSET)):
         pass
 
     assert {max(read), unread, made} <= {row["task_gid"] for row in second.rows.to_pylist()}
@@ -237,7 +251,7 @@ def test_tasks_that_went_back_and_on_again_are_followed(started: Engine) -> None
     assert {row["story_gid"] for row in taken.deleted.to_pylist()} >= {
         row["story_gid"] for row in again.rows.to_pylist()
     }
-    assert (taken.requests, again.requests) == (0, len(gone))
+    assert (taken.requests, again.requests) == (1, len(gone))
     assert_equals_truth(started, ASSET)
 
 
@@ -279,7 +293,7 @@ def test_the_cursor_of_an_earlier_version_asks_for_what_changed_since(started: E
 
     assert result.requests == len(changed)
     assert result.rows.num_rows
-    assert started.run(ASSET).requests == 0
+    assert started.run(ASSET).requests == 1
 
 
 def test_more_changes_than_a_cursor_holds_are_found_by_a_walk(started: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +305,7 @@ def test_more_changes_than_a_cursor_holds_are_found_by_a_walk(started: Engine, m
     started.run(TASKS)
 
     cursors = []
-    while started.run(ASSET).requests:
+    while is_under_way(started.run(ASSET)):
         cursors.append(started.cursors[ASSET])
 
     assert max(len(cursor["pending"]) for cursor in cursors) <= 30

@@ -15,6 +15,7 @@ import pytest
 from ao_pipeline.adapters.sources import asana, asana_places, calendar, chat_messages, gmail
 from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.adapters.sources.rotation import due_slots, slot_count, slot_of, spread, widened
+from ao_pipeline.errors import AoError, TransientError
 from ao_pipeline.sandbox.options import SandboxOptions
 from ao_pipeline.sandbox.server import serve
 from ao_pipeline.settings import Settings
@@ -174,9 +175,24 @@ def test_many_projects_are_listed_less_often(engine: Engine, monkeypatch: pytest
     for _ in range(4):
         engine.now += timedelta(minutes=15)
         result = engine.run(PROJECTS)
-        asked.append((result.requests > 0, result.is_full, engine.rows[PROJECTS][key]["name"] == "Renamed"))
+        asked.append((result.requests > 1, result.is_full, engine.rows[PROJECTS][key]["name"] == "Renamed"))
 
     assert asked == [(False, False, False)] * 2 + [(True, True, True), (False, False, True)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"), [({"kind": "status", "status": 500}, TransientError), ({"kind": "empty"}, AoError)]
+)
+def test_projects_that_are_not_due_are_not_fresh_without_an_answer(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any], error: type[AoError]
+) -> None:
+    monkeypatch.setattr(asana, "PAGE_SIZE", 2)
+    engine.run(PROJECTS)
+    engine.now += timedelta(minutes=15)
+    engine.box.fault("asana", **fault)
+
+    with pytest.raises(error):
+        engine.run(PROJECTS)
 
 
 def test_a_drop_of_projects_that_was_accepted_is_listed_at_once(

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ao_pipeline.adapters.sources.exchange import Params
 from ao_pipeline.adapters.sources.http import SourceClient
-from ao_pipeline.adapters.sources.outcome import full_listing
+from ao_pipeline.adapters.sources.outcome import collected, full_listing
 from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.adapters.sources.walk import asana_records
 from ao_pipeline.clock import to_iso
@@ -41,13 +41,13 @@ def collect_users(request: CollectionRequest) -> Collected:
 
 
 def collect_projects(request: CollectionRequest) -> Collected:
-    """Collect `raw/asana_projects`, archived ones included; nothing before their number lets them be due."""
-    if not _are_projects_due(request):
-        empty = RAW_ASANA_PROJECTS.empty(), RAW_ASANA_PROJECTS.key_schema.empty_table()
-        return Collected(empty[0], is_full=False, deleted=empty[1], cursor=dict(request.cursor or {}))
+    """Collect `raw/asana_projects`, archived ones included: all of them when they are due, else only whether Asana answers."""
     drift = Drift()
     batch = Batch(RAW_ASANA_PROJECTS, contracts.PROJECT, parse_project, drift)
     with request.open("asana") as client:
+        if not _are_projects_due(request) and _has_projects(client, request):
+            cursor = dict(request.cursor or {})
+            return collected(client, RAW_ASANA_PROJECTS, RAW_ASANA_PROJECTS.empty(), cursor=cursor, drift=drift)
         for record in list_projects(client, request, fields=contracts.PROJECT_FIELDS):
             key = batch.add(record)
             color = (record.get("current_status") or {}).get("color") if key else None
@@ -69,6 +69,13 @@ def _are_projects_due(request: CollectionRequest) -> bool:
     interval = min(SELDOMEST, timedelta(minutes=CYCLE_MINUTES) * -(-int(cursor["pages"]) // PAGES_A_COLLECTION))
     # A cycle that is computed again is listed again.
     return not timedelta(0) < request.now - datetime.fromisoformat(str(cursor["listed_at"])) < interval
+
+
+def _has_projects(client: SourceClient, request: CollectionRequest) -> bool:
+    """Ask for one project: a source that is away, or says that there are none, must not pass for one without news."""
+    params: Params = {"workspace": request.settings.asana_workspace_gid, "limit": 1}
+    answer = client.get(contracts.PROJECTS_PAGE.operation, "/projects", params)
+    return bool(contracts.PROJECTS_PAGE.records(answer.body))
 
 
 def list_users(client: SourceClient, request: CollectionRequest, *, fields: str) -> list[dict[str, Any]]:
