@@ -13,8 +13,7 @@ from ao_pipeline.bundles.header import BundleHeader
 from ao_pipeline.collect.cadence import CADENCE
 from ao_pipeline.collect.tables import RAW_TABLES
 from ao_pipeline.cycle import Cycle
-from ao_pipeline.defs.collect import FOLLOWS
-from ao_pipeline.defs.origin import source_of_asset
+from ao_pipeline.defs.origin import UPSTREAM, source_of_asset
 from ao_pipeline.errors import TransientError
 from ao_pipeline.resilience.breaker import ask, fold
 from ao_pipeline.resilience.breaker_state import BreakerEvent, BreakerState, EventKind, Phase
@@ -67,7 +66,7 @@ def _admit(store: StateStore, due: Sequence[str], *, as_of: Mapping[str, str], c
         return Admission(tuple(due))
     admitted, probes, left_out = set(due), [], {}
     probed: set[str] = set()
-    for asset in sorted(due, key=lambda asset: (*_as_probe(asset, as_of), asset)):
+    for asset in sorted(due, key=lambda asset: _as_probe(asset, as_of)):
         barriers = [name for name in breakers_of(asset) if name in states]
         if not barriers:
             continue
@@ -154,9 +153,9 @@ def _judge(
     return outcomes, events
 
 
-def _as_probe(asset: str, as_of: Mapping[str, str]) -> tuple[bool, str, int]:
-    """Order assets by how good a probe they are: what asks its upstream in any case, is stalest, is wanted most often."""
-    return asset in FOLLOWS, as_of.get(asset, ""), CADENCE.interval_minutes.get(asset, 0)
+def _as_probe(asset: str, as_of: Mapping[str, str]) -> tuple[str, int, str]:
+    """Order assets by how good a probe they are: what is stalest, is wanted most often; by name at last."""
+    return as_of.get(asset, ""), CADENCE.interval_minutes.get(asset, 0), asset
 
 
 def _passes(store: StateStore, barriers: Sequence[BreakerState], *, cycle: Cycle, holder: str) -> bool:
@@ -168,11 +167,13 @@ def _passes(store: StateStore, barriers: Sequence[BreakerState], *, cycle: Cycle
 
 
 def _calls(headers: Iterable[BundleHeader]) -> list[Call]:
+    """Return what the bundles say of their jobs; one that was collected without a single request reached no upstream."""
     durations: dict[str, int] = {}
     silent: dict[str, bool] = {}
     for header in headers:
         durations[header.asset] = durations.get(header.asset, 0) + header.duration_ms
-        asked = json.loads(header.stats or "{}").get("requests")
-        is_silent = header.asset in FOLLOWS and asked == 0
+        stats = json.loads(header.stats or "{}")
+        # Files ask for nothing either, and are what stands for the source: to have read them is an answer.
+        is_silent = stats.get("requests") == 0 and stats.get("origin", UPSTREAM) == UPSTREAM
         silent[header.asset] = silent.get(header.asset, True) and is_silent
     return [Call(asset, ms, reached_upstream=not silent[asset]) for asset, ms in durations.items()]

@@ -14,7 +14,7 @@ from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.collect.cadence import CADENCE
 from ao_pipeline.collect.tables import RAW_ASANA_STORIES, RAW_ASANA_TASKS, RAW_TABLES
 from ao_pipeline.defs.managed import Work, managed_asset
-from ao_pipeline.defs.origin import collect_from_origin, source_of_asset
+from ao_pipeline.defs.origin import UPSTREAM, collect_from_origin, source_of_asset
 from ao_pipeline.defs.silence import waited_for_once
 
 CONTRACT_VERSION: Final = "1"
@@ -47,6 +47,7 @@ def _declare(spec: TableSpec) -> Any:
             cursor=collected.cursor,
             quarantined=collected.quarantined,
             stats={
+                "origin": collected.cursor.get("origin", UPSTREAM),
                 "is_full": collected.is_full,
                 "pages": collected.pages,
                 "requests": collected.requests,

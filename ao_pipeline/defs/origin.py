@@ -19,6 +19,9 @@ from ao_pipeline.settings import Settings
 NOWHERE: Final = "nowhere"
 """Mark of the cursor of a source that has neither files nor an account."""
 
+UPSTREAM: Final = "upstream"
+"""Origin of rows whose cursor names none: the source itself was asked."""
+
 
 def source_of_asset(asset: str) -> str:
     """Return the upstream of a raw asset: `asana` of `raw/asana_tasks`."""
