@@ -213,7 +213,10 @@ def test_refused_credentials_change_nothing(started: Engine) -> None:
 
 
 def test_without_a_reader_of_changes_it_says_so(engine: Engine) -> None:
-    request = CollectionRequest(engine.settings, None, lambda: engine.stored_keys(ASSET), engine.now)
+    engine.run(TASKS)
+    request = CollectionRequest(
+        engine.settings, None, lambda: engine.stored_keys(ASSET), engine.now, stored_table=engine.stored_table
+    )
 
     with pytest.raises(UnknownNameError, match="changes_since"):
         asana_stories.collect_stories(request)
@@ -236,6 +239,23 @@ def test_a_walk_misses_no_change(engine: Engine, monkeypatch: pytest.MonkeyPatch
         pass
 
     assert {max(read), unread, made} <= {row["task_gid"] for row in second.rows.to_pylist()}
+    assert_equals_truth(engine, ASSET)
+
+
+def test_a_walk_that_runs_out_of_time_passes_no_task_over(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asana_stories, "MAX_TASKS", 60)
+    monkeypatch.setattr(asana_stories, "_PORTION", 10)
+    engine.run(TASKS)
+    walk = sorted(engine.rows[TASKS], key=lambda key: (engine.rows[TASKS][key]["modified_at"], key), reverse=True)
+    late = {key: engine.rows[TASKS].pop(key) for key in walk[98:108]}
+    engine.run(ASSET)
+    engine.rows[TASKS].update(late)
+    engine.settings = engine.settings.model_copy(update={"call_attempts": 6})
+    engine.box.fault("asana", "status", status=429, headers={"Retry-After": "65"}, count=1)
+
+    while is_under_way(engine.run(ASSET)):
+        pass
+
     assert_equals_truth(engine, ASSET)
 
 
@@ -277,6 +297,43 @@ def test_without_the_bundles_in_between_tasks_and_stories_are_compared(started: 
     started.run(ASSET)
 
     assert (result.requests, result.deleted.num_rows > 0) == (1, True)
+    assert_equals_truth(started, ASSET)
+
+
+@pytest.mark.parametrize("collections", [1, 60])
+def test_without_the_bundles_what_came_while_the_tasks_stood_still_is_asked_for(
+    started: Engine, collections: int
+) -> None:
+    task = sorted(started.rows[TASKS], key=lambda key: started.rows[TASKS][key]["modified_at"])[-4][0]
+    started.box.advance(60)
+    made = started.box.mutate("comment", "create", task=task)
+    for _ in range(collections):
+        started.advance(hours=60 / collections)
+        started.run(ASSET)
+    started.run(TASKS)
+    started.looks.clear()
+
+    started.run(ASSET)
+
+    assert (made["key"],) in started.rows[ASSET]
+    assert_equals_truth(started, ASSET)
+
+
+def test_without_the_bundles_what_a_daily_comparison_brought_is_asked_for(started: Engine) -> None:
+    late, soon = list(started.rows[TASKS])[:2]
+    started.advance(minutes=1)
+    started.box.mutate("comment", "create", task=late[0])
+    started.advance(hours=24, minutes=14)
+    started.box.mutate("comment", "create", task=soon[0])
+    before = started.rows[TASKS][late]
+    started.run(TASKS)
+    found, started.rows[TASKS][late] = started.rows[TASKS][late], before
+    started.run(ASSET)
+    started.rows[TASKS][late] = found
+    started.looks.clear()
+
+    started.run(ASSET)
+
     assert_equals_truth(started, ASSET)
 
 

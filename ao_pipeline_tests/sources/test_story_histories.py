@@ -21,7 +21,7 @@ from ao_pipeline.sandbox.options import SandboxOptions
 from ao_pipeline.sandbox.server import serve
 from ao_pipeline.settings import Settings
 from ao_pipeline_tests.sources.random_upstreams import WORLD
-from ao_pipeline_tests.sources.source_engine import SPECS, START, Engine
+from ao_pipeline_tests.sources.source_engine import SPECS, START, Engine, FakeTime
 from ao_pipeline_tests.sources.source_truth import assert_equals_truth
 from ao_pipeline_tests.sources.stored_engine import as_change
 from ao_pipeline_tests.stress.histories import open_empty
@@ -43,6 +43,7 @@ class History:
         self.engine.now += timedelta(minutes=15)
         cycle = Cycle.last_closed(self.engine.now)
         writer = self.store.begin(Intent(SPECS[asset], cycle, cycle, f"run:{self.number}"))
+        time = FakeTime()
         collected = collect(
             asset,
             settings=self.engine.settings,
@@ -51,7 +52,8 @@ class History:
             now=cycle.end,
             stored_table=self.store.read,
             changes_since=self.store.changes_since,
-            sleep=lambda _seconds: None,
+            sleep=time.sleep,
+            monotonic=time.monotonic,
         )
         self.store.commit(writer, as_change(collected))
 
@@ -85,6 +87,19 @@ class History:
             self.collect(STORIES)
         self.engine.box.clear_faults()
 
+    def linger(self) -> None:
+        """Let half of the time go by after some tasks."""
+        patient = self.engine.settings.model_copy(update={"call_attempts": 6})
+        hasty, self.engine.settings = self.engine.settings, patient
+        headers = {"Retry-After": "65"}
+        skipped = self.draw.randrange(20)
+        self.engine.box.fault(
+            "asana", "status", status=429, headers=headers, count=1, skip=skipped, path_contains="/stories"
+        )
+        self.collect(STORIES)
+        self.engine.box.clear_faults()
+        self.engine.settings = hasty
+
     def malform(self) -> None:
         self.engine.box.fault("asana", "malformed_record", path_contains="/stories")
         with suppress(AoError):
@@ -114,6 +129,7 @@ class History:
                 self.create,
                 self.delete,
                 self.fault,
+                self.linger,
                 self.malform,
                 self.revert,
                 self.prune,
@@ -131,6 +147,7 @@ def test_stories_equal_the_upstream_after_any_history(
     seed: int, keys_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asana_stories, "MAX_TASKS", 20)
+    monkeypatch.setattr(asana_stories, "_PORTION", 4)
     monkeypatch.setattr(asana_stories, "MAX_REMEMBERED", 25)
     draw = random.Random(seed)
     with serve(SandboxOptions(data_dir=keys_folder, frozen_at=START, size=WORLD)) as box:

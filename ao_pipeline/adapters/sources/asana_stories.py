@@ -14,9 +14,10 @@ created or trashed moves, and an edited comment does not: an edit is seen with t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -45,8 +46,9 @@ MAX_TASKS: Final = 500
 _PORTION: Final = 50
 """Tasks asked for between two looks at the time: under half of it left, the rest waits, as a slow or small plan needs."""
 
-_LATE: Final = timedelta(hours=24)
-"""How much later than others a change may come into `raw/asana_tasks`; its collector sets records aside for less."""
+_LATE: Final = timedelta(hours=48)
+"""How much older than the newest row a change may be that comes into `raw/asana_tasks` later: what the search does not show
+comes with the daily comparison, 24 hours and a collection after it, and what one comparison set aside with the next."""
 
 Place = tuple[int, str]
 """A task's place in the walk: when it was modified, in microseconds, and its gid. The walk goes from high to low."""
@@ -76,11 +78,12 @@ class _Plan:
 def collect_stories(request: CollectionRequest) -> Collected:
     """Collect `raw/asana_stories` of tasks that are new or changed, and delete those of tasks that are gone."""
     spec, drift, cursor = RAW_ASANA_STORIES, Drift(), dict(request.cursor or {})
-    # Before the tables are read: what changes after it is told again by the next collection.
+    # Before the tables are read, and before the mark: what changes after it is told again by the next collection.
+    newest = _newest(request)
     since = request.changes_since(RAW_ASANA_TASKS.asset, str(cursor.get("mark", "")))
     plan = _with_walk(request, _compare(request) if since.changes is None else _follow(cursor, since.changes))
     if not plan.wanted and not plan.walked:
-        plan = replace(plan, wanted=list(_newest(request)))
+        plan = replace(plan, wanted=list(newest))
     batch = Batch(spec, contracts.STORY, parse_story, drift)
     with request.open("asana") as client:
         answers = _ask(client, list(dict.fromkeys([*plan.wanted, *plan.walked]))[:MAX_TASKS])
@@ -99,7 +102,7 @@ def collect_stories(request: CollectionRequest) -> Collected:
             "mark": since.mark,
             "pending": waiting,
             "below": below,
-            "looked_at": to_iso(request.now),
+            "looked_at": _age(request, newest),
         }
         return collected(
             client,
@@ -125,7 +128,7 @@ def _follow(cursor: Mapping[str, Any], changes: ChangeSet) -> _Plan:
 def _compare(request: CollectionRequest) -> _Plan:
     """Plan without knowing what changed: all tasks are walked through, or those of an earlier collection are compared.
 
-    Compared are the tasks that changed since shortly before that collection, and those without any story.
+    Compared are the tasks that changed since shortly before the newest change known then, and those without any story.
     """
     cursor = request.cursor or {}
     looked_at = cursor.get("looked_at") or cursor.get("seen")
@@ -142,9 +145,14 @@ def _compare(request: CollectionRequest) -> _Plan:
     return _Plan(list(dict.fromkeys(wanted)), gone)
 
 
-def _newest(request: CollectionRequest) -> Iterable[str]:
+def _newest(request: CollectionRequest) -> dict[str, Place]:
     """Return the task that was modified last, if there is one."""
     return _places(request.stored_table(RAW_ASANA_TASKS.asset, ("modified_at",), before=None, most=1))
+
+
+def _age(request: CollectionRequest, newest: Mapping[str, Place]) -> str | None:
+    """Return up to when the stored tasks tell changes. Our own clock moves on while their collections fail."""
+    return to_iso(min(request.now, from_micros(max(newest.values())[0]))) if newest else None
 
 
 def _with_walk(request: CollectionRequest, plan: _Plan) -> _Plan:
@@ -158,8 +166,9 @@ def _with_walk(request: CollectionRequest, plan: _Plan) -> _Plan:
 
 
 def _next_place(plan: _Plan, answers: Mapping[str, Any]) -> Place | None:
-    """Return where the walk goes on: after the last task of it that was asked for."""
-    asked = [place for gid, place in plan.walked.items() if gid in answers]
+    """Return where the walk goes on: after the last task before which all were asked for."""
+    # Not after the last that was: a task that came late lies among them, and was asked for before them.
+    asked = [place for _, place in takewhile(lambda one: one[0] in answers, plan.walked.items())]
     if plan.below is not None and plan.is_last and len(asked) == len(plan.walked):
         return None
     return asked[-1] if asked else plan.below
