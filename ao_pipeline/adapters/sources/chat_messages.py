@@ -8,21 +8,22 @@ remembers a digest of each space's window; a window that is as it was brings no 
    the rest once in `EDITS_EVERY`; silent ones once a sweep (`test_an_edit_in_a_silent_space_is_seen_within_two_hours`).
    More than `MOST_A_TURN` a collection make the round longer (`test_many_silent_spaces_are_asked_less_often`).
 3. A first listing ends at `MAX_ROWS` and goes on in the next collection (`test_a_first_listing_is_taken_in_portions`).
+4. So does one of a known space before it has come to the edit window (`test_what_a_long_pause_left_is_taken_in_portions`).
+5. Where messages are due, an empty answer ends no listing alone (`test_an_empty_answer_keeps_the_place_of_a_listing`).
 
 Source: Google Chat API v1, `Space.lastActiveTime`, "timestamp of the last message in the space".
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import quote
 
 from ao_pipeline.adapters.sources.chat import PAGE_SIZE, list_spaces
+from ao_pipeline.adapters.sources.chat_window import WindowMark, latest_creation
 from ao_pipeline.adapters.sources.exchange import Params
 from ao_pipeline.adapters.sources.http import SourceClient, name_culprit
 from ao_pipeline.adapters.sources.outcome import collected, full_listing, left_scopes, next_cursor
@@ -54,34 +55,15 @@ MAX_ROWS: Final = 60_000
 """Messages after which a first listing asks no further space: with their commit some 200 MB, whatever there is to read."""
 
 MAX_SPACE_ROWS: Final = 15_000
-"""Messages of one space in one collection. With four spaces under way, a collection holds at most their fourfold more."""
+"""Messages of one space in one collection, but for what is in its edit window: only what people write bounds that, and
+beyond so many it is held as rows. With four spaces under way, a collection holds at most their fourfold more."""
 
 
 _AGAIN: Final = "again"
-"""Stands for a digest: the space answered nothing where it has messages, so it is asked again in the next collection."""
+"""Stands for a digest or follows a place: there the space answered nothing where it has messages, so it is asked again."""
 
 
 _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
-
-
-class _Mark:
-    """One digest of the messages in a window, in whichever order they come; one that comes twice counts as its last."""
-
-    def __init__(self, window: datetime) -> None:
-        self._window = window
-        self._digests: dict[str, bytes] = {}
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Take a message in if it was created in the window, or does not say when."""
-        created_at = _created_at(record)
-        if created_at is None or created_at >= self._window:
-            text = json.dumps(record, sort_keys=True, separators=(",", ":"))
-            self._digests[record["name"]] = blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
-
-    def text(self) -> str:
-        """Return the window's first day and the digest."""
-        digest = blake2b(b"".join(self._digests[name] for name in sorted(self._digests)), digest_size=16)
-        return f"{to_iso(self._window)} {digest.hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -93,6 +75,8 @@ class _Reading:
     drift: Drift
     mark: str
     """The window's first day and the digest of what is in it."""
+    is_as_before: bool
+    """Whether the cursor has the same mark: then nothing came, and nothing of it is kept."""
     resumes_at: str
     """Where the next collection goes on; empty when the space was read to its end."""
     had_messages: bool
@@ -141,16 +125,16 @@ def collect_messages(request: CollectionRequest) -> Collected:
         for reading in _read_all(client, known, left, window):
             unfinished.pop(reading.space, None)
             if reading.resumes_at:
+                marks.pop(reading.space, None)
                 unfinished[reading.space] = reading.resumes_at
             # A space whose first listing is empty is listed in full again: `{}` may be a fault, and costs the same.
             elif reading.had_messages or reading.space in known.spaces:
-                since = min(window, _listing_start(known, reading.space, window) or window)
-                is_second = known.marks.get(reading.space, "").endswith(_AGAIN)
-                active_at, doubted = _active_at(spaces[reading.space]), window if is_second else since
-                is_doubtful = not reading.had_messages and active_at >= doubted
-                # What a doubtful answer lacked is as old as what it was asked for: the next one starts there too.
-                marks[reading.space] = f"{to_iso(since)} {_AGAIN}" if is_doubtful else reading.mark
-            if known.marks.get(reading.space) != reading.mark:
+                again = "" if reading.had_messages else _doubt(known, spaces[reading.space], window)
+                if again and reading.space in known.unfinished:
+                    unfinished[reading.space] = again
+                else:
+                    marks[reading.space] = again or reading.mark
+            if not reading.is_as_before:
                 batch.absorb(reading.batch)
                 drift.absorb(reading.drift)
         new_cursor: Cursor = {
@@ -214,7 +198,7 @@ def _read_all(client: SourceClient, known: _Known, left: list[str], window: date
 
     for reading in client.in_turn(lambda space: _read(client, known, space, window=window), wanted()):
         left.remove(reading.space)
-        rows += len(reading.batch)
+        rows += 0 if reading.is_as_before else len(reading.batch)
         yield reading
 
 
@@ -224,10 +208,22 @@ def _window_start(watermark: datetime) -> datetime:
     return datetime.combine(day, time(), tzinfo=UTC)
 
 
+def _doubt(known: _Known, space: Mapping[str, Any], window: datetime) -> str:
+    """Return where to ask again, after a space answered nothing; empty when that is believed.
+
+    What a doubtful answer lacked is as old as what it was asked for. Twice in a row it is only doubted of recent messages.
+    """
+    name = space["name"]
+    before = known.unfinished.get(name) or known.marks[name]
+    since = _listing_start(known, name, window) or window
+    doubted = window if before.endswith(_AGAIN) else since
+    return f"{to_iso(since)} {_AGAIN}" if _active_at(space) >= doubted else ""
+
+
 def _listing_start(known: _Known, space: str, window: datetime) -> datetime | None:
     """Return where to list from: the window as it was when the space was read last, for edits since then lay in that."""
     if space in known.unfinished:
-        return datetime.fromisoformat(known.unfinished[space])
+        return datetime.fromisoformat(known.unfinished[space].partition(" ")[0])
     if space not in known.marks:
         return None
     return min(window, datetime.fromisoformat(known.marks[space].partition(" ")[0]))
@@ -243,44 +239,40 @@ def _read(client: SourceClient, known: _Known, space: str, *, window: datetime) 
     }
     drift = Drift()
     batch = Batch(RAW_CHAT_MESSAGES, contracts.CHAT, parse_message, drift)
-    mark = _Mark(window)
+    mark = WindowMark(window)
     # The window of a known space is mostly as it was: it becomes rows only when it is not.
-    held: list[dict[str, Any]] = []
     is_known = space in known.marks
+    held: list[dict[str, Any]] | None = [] if is_known else None
     resumes_at, count = "", 0
     try:
         for page in google_pages(client, contracts.CHAT_PAGE, path, params):
             count += len(page.records)
             for record in page.records:
                 mark.add(record)
-                if is_known:
-                    held.append(record)
-                else:
+                if held is None:
                     batch.add(record)
-            # Known spaces are read to their end: what is recent in them is bounded by what people write.
-            if not is_known and count >= MAX_SPACE_ROWS and page.body.get("nextPageToken"):
-                resumes_at = _latest(page.records)
-                if resumes_at:
+                else:
+                    held.append(record)
+            if count >= MAX_SPACE_ROWS and page.body.get("nextPageToken"):
+                latest = latest_creation(page.records)
+                # The window of a known space is read to its end: half of one would never have its digest again.
+                if latest and (not is_known or latest < window):
+                    resumes_at = to_iso(latest)
                     break
+                _give(held, batch)
+                held = None
     except AoError as error:
         raise name_culprit(error, space) from error
-    if known.marks.get(space) != mark.text():
-        for record in held:
-            batch.add(record)
-    return _Reading(space, batch, drift, mark.text(), resumes_at, had_messages=count > 0)
+    is_as_before = known.marks.get(space) == mark.text()
+    if not is_as_before:
+        _give(held, batch)
+    return _Reading(space, batch, drift, mark.text(), is_as_before, resumes_at, had_messages=count > 0)
 
 
-def _latest(records: list[dict[str, Any]]) -> str:
-    """Return the creation of a page's last message, from which on the listing goes on; empty when none tells."""
-    times = [at for record in records if (at := _created_at(record)) is not None]
-    return to_iso(max(times)) if times else ""
-
-
-def _created_at(record: Mapping[str, Any]) -> datetime | None:
-    try:
-        return as_instant(record.get("createTime"), "createTime")
-    except BadValueError:
-        return None
+def _give(held: list[dict[str, Any]] | None, batch: Batch) -> None:
+    """Make rows of the records that were held, in their order."""
+    for record in held or ():
+        batch.add(record)
 
 
 def _strictly_before(instant: datetime) -> str:
