@@ -87,13 +87,15 @@ def collect_events(request: CollectionRequest) -> Collected:
     deleted: set[Key] = set()
     tokens: dict[str, str] = {}
     relisted: list[str] = []
-    changed: list[tuple[str, str]] = []
+    changed = _recent(request)
     with request.open("calendar") as client:
         calendars = [record["id"] for record in _list_calendars(client)]
         for reading in _read_all(client, _to_ask(request, calendars, known), known):
             if reading.is_full or len(reading.batch) or reading.deleted:
-                at = reading.changed_at if reading.calendar_id not in known else to_iso(request.now)
-                changed.append((at, reading.calendar_id))
+                # Listed in full is not changed now: after many tokens expired, none of them would be asked as a used one.
+                is_listed = reading.is_full or reading.calendar_id not in known
+                at = reading.changed_at if is_listed else to_iso(request.now)
+                changed[reading.calendar_id] = max(at, changed.get(reading.calendar_id, ""))
             batch.absorb(reading.batch)
             drift.absorb(reading.drift)
             deleted |= reading.deleted
@@ -102,11 +104,11 @@ def collect_events(request: CollectionRequest) -> Collected:
             relisted += [reading.calendar_id] * reading.is_full
         # A calendar whose turn did not come keeps its token, if it has one.
         kept = {calendar: known[calendar] for calendar in calendars if calendar in known}
-        recent = [*(calendar for _, calendar in sorted(changed, reverse=True)), *_recent(request)]
+        recent = sorted((one for one in changed if one in calendars), key=lambda one: changed[one], reverse=True)
         new_cursor: Cursor = {
             "generation": request.generation() + bool(relisted),
             "calendars": kept | tokens,
-            "recent": [one for one in dict.fromkeys(recent) if one in calendars][:ALWAYS_ASKED],
+            "recent": {one: changed[one] for one in recent[:ALWAYS_ASKED]},
             "listed_at": to_iso(request.now),
         }
         cursor = next_cursor(request, batch, new_cursor, empty={"generation": 0, "calendars": {}})
@@ -125,9 +127,13 @@ def collect_events(request: CollectionRequest) -> Collected:
         )
 
 
-def _recent(request: CollectionRequest) -> list[str]:
-    """Return the calendars that changed last, the newest first."""
-    return [str(calendar) for calendar in (request.cursor or {}).get("recent", ())]
+def _recent(request: CollectionRequest) -> dict[str, str]:
+    """Return the calendars that changed last, and when. A list, of an earlier version, says no times: as of its collection."""
+    cursor = request.cursor or {}
+    recent = cursor.get("recent", {})
+    if isinstance(recent, list):
+        return dict.fromkeys((str(calendar) for calendar in recent), str(cursor.get("listed_at", "")))
+    return dict(recent)
 
 
 def _to_ask(request: CollectionRequest, calendars: list[str], known: Mapping[str, str]) -> list[str]:
