@@ -14,7 +14,7 @@ class Since:
     Attributes:
         mark: Stands for the table as it is now; empty before its first bundle.
         changes: The net change from the mark asked for to now: a row that came and went in between is not in it. None
-            when it cannot be told: no mark, one of another chain, or bundles in between that are gone or damaged.
+            when it cannot be told: no mark, one of another chain, or bundles in between that are gone, damaged or large.
     """
 
     mark: str

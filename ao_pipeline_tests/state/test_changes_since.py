@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ao_pipeline.adapters.state import since
 from ao_pipeline.adapters.state.catalog import BUNDLE_PAYLOAD
 from ao_pipeline.adapters.state.model import Intent
 from ao_pipeline.adapters.state.store import StateStore
@@ -79,6 +80,19 @@ def test_bundles_that_were_pruned_or_damaged_tell_nothing(store: StateStore) -> 
     assert whole == {"~": ["counter"]}
     assert told(store, marks[0]) is None
     assert told(store, marks[2]) is None
+
+
+def test_bundles_with_more_rows_than_fit_in_memory_tell_nothing(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(since, "MAX_ROWS", 3)
+    oldest = write(store, 0, edited=1, dropped=1)
+    older = write(store, 1, edited=2, came=1)
+    now = write(store, 2, edited=3, came=1)
+
+    assert told(store, older) == {"~": ["edited"]}
+    assert told(store, oldest) is None
+    assert store.changes_since(ASSET, oldest).mark == now
 
 
 def test_rows_are_found_by_a_column_that_is_no_key(store: StateStore) -> None:

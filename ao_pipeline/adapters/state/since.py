@@ -18,6 +18,10 @@ from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.bundles.since import Since
 from ao_pipeline.errors import IntegrityError
 
+MAX_ROWS: Final = 50_000
+"""Changed rows of the bundles since a mark, above which their net change is not told: all of them are in memory for it, as
+they were and as they are. After a long hold or a deep revert whoever follows the table compares the columns that it needs."""
+
 _NUMBER: Final = re.compile("[0-9]{1,18}")
 
 
@@ -28,13 +32,20 @@ def changes_since(connection: sa.Connection, spec: TableSpec, mark: str) -> Sinc
         return Since("", None)
     now = f"{head.seq}:{head.seal}"
     after = _marked(connection, spec.asset, mark)
-    if after is None:
+    if after is None or _rows_between(connection, spec.asset, after.seq, head.seq) > MAX_ROWS:
         return Since(now, None)
     try:
         changes = net_change(spec, list(history.changes_since(connection, spec, after=after, head=head)))
     except IntegrityError:  # `ao verify` tells of it; whoever follows the table compares all of it instead.
         return Since(now, None)
     return Since(now, changes if state_after(after.state_hash_after, changes) == head.state_hash else None)
+
+
+def _rows_between(connection: sa.Connection, asset: str, after: int, until: int) -> int:
+    """Return how many rows the bundles from `after` (excluded) to `until` changed, by their headers alone."""
+    rows = BUNDLE.c.rows_inserted + BUNDLE.c.rows_updated + BUNDLE.c.rows_deleted
+    query = sa.select(sa.func.sum(rows)).where(BUNDLE.c.asset == asset, BUNDLE.c.seq > after, BUNDLE.c.seq <= until)
+    return int(connection.execute(query).scalar() or 0)
 
 
 def _marked(connection: sa.Connection, asset: str, mark: str) -> BundleHeader | None:
