@@ -18,9 +18,9 @@ from ao_pipeline.bundles.schema import TableSpec
 from ao_pipeline.bundles.since import Since
 from ao_pipeline.errors import IntegrityError
 
-MAX_ROWS: Final = 50_000
+MAX_ROWS: Final = 20_000
 """Changed rows of the bundles since a mark, above which their net change is not told: all of them are in memory for it, as
-they were and as they are. After a long hold or a deep revert whoever follows the table compares the columns that it needs."""
+they were and as they are, 240 MB for so many tasks. After a long hold or a deep revert whoever follows the table compares."""
 
 _NUMBER: Final = re.compile("[0-9]{1,18}")
 
