@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 import pyarrow.ipc as ipc
@@ -85,14 +86,15 @@ def measure(rows: int, folder: Path, server: str) -> tuple[Seconds, dict[str, in
         table = make_table(rows, SEED)
         for candidate in candidates.values():
             candidate.load(table)
+        gc.freeze()  # Else each collection before a timed call visits all that the candidates' libraries hold.
         rounds = ROUNDS.get(rows, 5)
         number_of_rounds = rounds * (1 + PARTIAL_ROUNDS)
         for number in range(number_of_rounds):
             mode = "full" if number < rounds else "partial"
             share = rows // 100 if mode == "full" else PARTIAL_ROWS
             batch = make_batch(table, updates=share, inserts=share // 10, deletes=share // 10, seed=number + 1)
-            names = list(candidates)
-            for name in names[number % len(names) :] + names[: number % len(names)]:
+            # In an order of its own each round: whoever comes after a large program finds the processor's caches cold.
+            for name in Random(number).sample(list(candidates), len(candidates)):
                 step = candidates[name].full if mode == "full" else candidates[name].partial
                 with suppress(NotImplementedError):
                     taken = timed(lambda step=step, batch=batch: step(batch))

@@ -125,7 +125,8 @@ def test_a_step_that_waits_for_a_lock_is_interrupted_when_its_time_is_over(path:
     assert names(store) == ["after"]
 
 
-def test_a_read_only_file_is_a_clean_failure_and_can_be_read(path: Path) -> None:
+def test_a_read_only_file_is_a_clean_failure_and_can_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
     store = opened(path, query=f"file:{path}?mode=ro&uri=true")
 
     with pytest.raises(TransientError, match="read-only; make the file and its folder writable"):
@@ -134,6 +135,7 @@ def test_a_read_only_file_is_a_clean_failure_and_can_be_read(path: Path) -> None
     assert names(store) == ["before"]
     store.close()
     assert names(opened(path)) == ["before"]
+    assert not Path("file:").exists(), "a URI was taken for a path"
 
 
 def test_a_full_disk_leaves_everything_as_it_was_and_goes_on_when_there_is_space(path: Path) -> None:
