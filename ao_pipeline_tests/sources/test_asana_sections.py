@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from ao_pipeline.adapters.sources import asana_sections
 from ao_pipeline_tests.sources.source_engine import Engine
 from ao_pipeline_tests.sources.source_truth import assert_equals_truth
 
@@ -19,6 +22,19 @@ def test_every_project_is_listed_once_within_a_day_of_hourly_collections(engine:
     assert sum(listings) == projects
     assert max(listings) < projects / 3
     assert len(engine.rows[ASSET]) == projects * 4
+
+
+def test_many_projects_are_each_listed_once_in_two_days(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asana_sections, "_MOST_AN_HOUR", 0.5)
+    projects = engine.run(ASSET).requests - 1
+    listings = []
+
+    for _ in range(48):
+        engine.advance(hours=1)
+        listings.append(engine.run(ASSET).requests - 1)
+
+    assert 0 < sum(listings[:24]) < projects
+    assert sum(listings) == projects
 
 
 def test_a_collection_within_the_hour_lists_no_project_again(still_engine: Engine) -> None:

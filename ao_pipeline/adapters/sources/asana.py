@@ -48,7 +48,8 @@ def collect_projects(request: CollectionRequest) -> Collected:
         if not _are_projects_due(request) and _has_projects(client, request):
             cursor = dict(request.cursor or {})
             return collected(client, RAW_ASANA_PROJECTS, RAW_ASANA_PROJECTS.empty(), cursor=cursor, drift=drift)
-        for record in list_projects(client, request, fields=contracts.PROJECT_FIELDS):
+        projects = list_projects(client, request, fields=contracts.PROJECT_FIELDS)
+        for record in projects:
             key = batch.add(record)
             color = (record.get("current_status") or {}).get("color") if key else None
             if isinstance(color, str) and color not in contracts.STATUS_COLORS:
@@ -56,7 +57,8 @@ def collect_projects(request: CollectionRequest) -> Collected:
         cursor = {
             "generation": request.generation() + 1,
             "listed_at": to_iso(request.now),
-            "pages": client.counters.pages,
+            # As many as there are, not as were asked: a listing that had to start afresh asked for more.
+            "pages": -(-len(projects) // PAGE_SIZE),
         }
         return full_listing(request, client, RAW_ASANA_PROJECTS, batch, cursor=cursor, drift=drift)
 

@@ -46,13 +46,15 @@ class Places:
     is_complete: bool = False
 
     @classmethod
-    def of(cls, cursor: Mapping[str, Any], now: datetime) -> Places | None:
-        """Return what an earlier collection listed, None when that is an hour ago, or before it."""
+    def of(cls, cursor: Mapping[str, Any], request: CollectionRequest) -> Places | None:
+        """Return what an earlier collection listed, None when that is an hour ago, or of a sweep of another length."""
         kept = cursor.get("places")
-        if not kept or not timedelta(0) <= now - datetime.fromisoformat(str(kept["listed_at"])) < LISTED_EVERY:
+        if not kept or not timedelta(0) <= request.now - datetime.fromisoformat(kept["listed_at"]) < LISTED_EVERY:
             return None
         users = frozenset(map(str, kept["users"]))
-        return cls(tuple(kept["projects"]), users, int(kept["count"]), str(kept["listed_at"]), str(kept["since"]))
+        places = cls(tuple(kept["projects"]), users, int(kept["count"]), str(kept["listed_at"]), str(kept["since"]))
+        # In other slots other projects have their turn, and those were not kept.
+        return places if kept.get("slots") == places.slots(request) else None
 
     def slots(self, request: CollectionRequest) -> int:
         """Return the slots of the sweep."""
@@ -67,6 +69,7 @@ class Places:
             "projects": [gid for gid in self.projects if slot_of(gid, slots) in due],
             "users": sorted(self.users),
             "count": self.count,
+            "slots": slots,
             "listed_at": self.listed_at,
             "since": self.since,
         }

@@ -15,18 +15,22 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
-from urllib.parse import quote
 
-from ao_pipeline.adapters.sources.asana import PAGE_SIZE
-from ao_pipeline.adapters.sources.asana_compare import otherwise_modified
+from ao_pipeline.adapters.sources.asana_compare import MAX_CHANGED, otherwise_modified
 from ao_pipeline.adapters.sources.asana_places import Places, list_places
+from ao_pipeline.adapters.sources.asana_requests import (
+    REFUSALS,
+    Listing,
+    list_subtasks,
+    list_tasks,
+    name_of,
+    read_task,
+)
 from ao_pipeline.adapters.sources.asana_search import SearchUnusableError, changed_tasks
-from ao_pipeline.adapters.sources.exchange import Params
-from ao_pipeline.adapters.sources.http import SourceClient, name_culprit
+from ao_pipeline.adapters.sources.http import SourceClient
 from ao_pipeline.adapters.sources.outcome import absent_keys, collected, full_listing, key_table, next_cursor
 from ao_pipeline.adapters.sources.request import CollectionRequest
 from ao_pipeline.adapters.sources.rotation import due_slots, slot_of, spread
-from ao_pipeline.adapters.sources.walk import asana_records
 from ao_pipeline.clock import to_iso
 from ao_pipeline.collect.batch import Batch
 from ao_pipeline.collect.contracts import asana as contracts
@@ -43,9 +47,7 @@ MAX_SUBTASK_DEPTH: Final = 6
 """Asana nests subtasks five deep; deeper is a loop."""
 
 _KEY_FIELDS: Final = "num_subtasks,assignee,modified_at"
-_UNREADABLE: Final = frozenset({400, 403, 404})
-
-Listing = dict[str, str]
+_GONE: Final = frozenset({404})
 
 
 @dataclass
@@ -66,6 +68,8 @@ class _Reading:
     """Assignees who are no users of the workspace any more; tasks without a project are found by gid only."""
     strangers: set[str] = field(default_factory=set)
     """Assignees who turned up and are neither; their tasks are still to be listed."""
+    refused: list[tuple[Listing, AoError]] = field(default_factory=list)
+    """Listings of remembered places that Asana refused."""
 
 
 def collect_tasks(request: CollectionRequest) -> Collected:
@@ -100,7 +104,7 @@ def collect_tasks(request: CollectionRequest) -> Collected:
 def _collect_changes(reading: _Reading, cursor: Mapping[str, Any], drift: Drift) -> list[str]:
     """Read what the search shows, and the listings whose turn has come; return since when each slot is swept."""
     request, watermark = reading.request, datetime.fromisoformat(str(cursor["watermark"]))
-    _use(reading, Places.of(cursor, request.now) or list_places(reading.client, request))
+    _use(reading, Places.of(cursor, request) or list_places(reading.client, request))
     slots = reading.places.slots(request)
     known = [str(since) for since in cursor.get("swept", ())]
     due, swept = frozenset(range(slots)), spread(known, slots)
@@ -116,14 +120,16 @@ def _collect_changes(reading: _Reading, cursor: Mapping[str, Any], drift: Drift)
             drift.add("asana.tasks.search_unusable")
     if len(due) == slots:
         _list_places(reading)
-    listings = _listings(reading)
+    listings, places_since = _listings(reading), reading.places.since
     for since in sorted({swept[slot] for slot in due}):
-        asked = [one for one in listings if (slot := slot_of(_name(one), slots)) in due and swept[slot] == since]
+        asked = [one for one in listings if (slot := slot_of(name_of(one), slots)) in due and swept[slot] == since]
         _list_tasks(reading, asked, contracts.TASK_FIELDS, modified_since=since)
+    _settle_refusals(reading, drift)
     _list_strangers(reading, contracts.TASK_FIELDS)
     _walk_subtasks(reading)
+    _read_tasks(reading, set(cursor.get("unread", ())) - reading.listed, absent=REFUSALS)
     # A project that came after the projects were listed was not asked: its tasks are as old as that listing.
-    now_swept = min(reading.places.since, to_iso(request.watermark(reading.client.first_server_time)))
+    now_swept = min(places_since, to_iso(request.watermark(reading.client.first_server_time)))
     return [now_swept if slot in due else since for slot, since in enumerate(swept)]
 
 
@@ -156,7 +162,12 @@ def _cursor(reading: _Reading, rows: Any, swept: list[str], *, generation: int, 
         "former_assignees": sorted(reading.former),
         "seen": remember(rows, key="task_gid", changed_at="modified_at", since=watermark),
     }
-    return next_cursor(reading.request, reading.batch, cursor, empty={"generation": 0})
+    kept = next_cursor(reading.request, reading.batch, cursor, empty={"generation": 0})
+    if kept is cursor or "reconciled_at" not in kept:
+        return kept
+    # A stretch that is read once more is none of all keys: what the comparison set aside is read by its gid instead.
+    unread = sorted(gid for (gid,) in reading.batch.quarantined_keys)[:MAX_CHANGED]
+    return {**kept, **{name: cursor[name] for name in ("reconciled_at", "former_assignees")}, "unread": unread}
 
 
 def _use(reading: _Reading, places: Places) -> None:
@@ -176,10 +187,6 @@ def _listings(reading: _Reading) -> list[Listing]:
         *({"project": project} for project in reading.places.projects),
         *(_by_assignee(reading, gid) for gid in sorted(reading.places.users | reading.former)),
     ]
-
-
-def _name(listing: Listing) -> str:
-    return listing.get("project") or listing["assignee"]
 
 
 def _by_assignee(reading: _Reading, gid: str) -> Listing:
@@ -224,16 +231,31 @@ def _take(reading: _Reading, records: Iterable[dict[str, Any]], *, is_whole: boo
 def _read_listing(
     reading: _Reading, listing: Listing, *, fields: str, modified_since: str | None
 ) -> list[dict[str, Any]]:
-    extra = {"modified_since": modified_since} if modified_since else {}
-    params: Params = {**listing, **extra, "limit": PAGE_SIZE, "opt_fields": fields}
     try:
-        return asana_records(reading.client, contracts.TASKS_PAGE, "/tasks", params)
+        return list_tasks(reading.client, listing, fields=fields, modified_since=modified_since)
     except AoError as error:
-        is_left = listing.get("assignee") in reading.former or not reading.places.is_complete
-        if is_left and error.details.get("status") in _UNREADABLE:
-            return []  # Asana may refuse to list who left, or what went within the hour; the next listings tell.
-        culprit = f"project {listing['project']}" if "project" in listing else f"assignee {listing['assignee']}"
-        raise name_culprit(error, culprit) from error
+        is_former = listing.get("assignee") in reading.former
+        if error.details.get("status") not in REFUSALS or (reading.places.is_complete and not is_former):
+            raise
+        if not is_former:  # It may have gone within the hour.
+            reading.refused.append((listing, error))
+        return []  # Asana may refuse to list who left.
+
+
+def _settle_refusals(reading: _Reading, drift: Drift) -> None:
+    """Tell places that went since they were listed from those that are refused: a slot must not pass over their tasks.
+
+    Raises:
+        AoError: A place is still there, and its tasks cannot be listed.
+    """
+    if not reading.refused:
+        return
+    _list_places(reading)
+    present = {name_of(one) for one in _listings(reading)}
+    for listing, error in reading.refused:
+        if name_of(listing) in present:
+            raise error
+        drift.add(f"asana.tasks.unknown_{'project' if 'project' in listing else 'user'}")
 
 
 def _walk_subtasks(reading: _Reading) -> None:
@@ -242,20 +264,10 @@ def _walk_subtasks(reading: _Reading) -> None:
         parents, reading.parents = reading.parents, []
         if not parents:
             return
-        for records in reading.client.in_turn(lambda gid: _read_subtasks(reading, gid), parents):
+        for records in reading.client.in_turn(partial(list_subtasks, reading.client), parents):
             _take(reading, records, is_whole=True)
     if reading.parents:
         raise ContractError(f"asana.subtasks.list: subtasks nest deeper than {MAX_SUBTASK_DEPTH} levels; refused")
-
-
-def _read_subtasks(reading: _Reading, gid: str) -> list[dict[str, Any]]:
-    params: Params = {"limit": PAGE_SIZE, "opt_fields": contracts.TASK_FIELDS}
-    try:
-        return asana_records(reading.client, contracts.SUBTASKS_PAGE, f"/tasks/{quote(gid, safe='')}/subtasks", params)
-    except AoError as error:
-        if error.details.get("status") == 404:
-            return []  # Deleted since it was listed; its subtasks went with it.
-        raise name_culprit(error, f"task {gid}") from error
 
 
 def _reconcile(reading: _Reading) -> Any:
@@ -269,22 +281,13 @@ def _reconcile(reading: _Reading) -> Any:
     stored_gids = set(stored.column("task_gid").to_pylist())
     taken = {key[0] for key in reading.batch.keys | reading.batch.quarantined_keys}
     changed = otherwise_modified(stored, reading.modified)
-    missed = sorted((reading.listed - stored_gids | changed) - taken)
-    for record in reading.client.in_turn(lambda gid: _read_task(reading, gid), missed):
-        if record is not None:
-            reading.batch.add(record)
+    missed = (reading.listed - stored_gids | changed) - taken
+    _read_tasks(reading, missed, absent=_GONE)
     return absent_keys(RAW_ASANA_TASKS, stored, key_table(RAW_ASANA_TASKS, ((gid,) for gid in reading.listed)))
 
 
-def _read_task(reading: _Reading, gid: str) -> dict[str, Any] | None:
-    params = {"opt_fields": contracts.TASK_FIELDS}
-    try:
-        answer = reading.client.get("asana.tasks.get", f"/tasks/{quote(gid, safe='')}", params)
-    except AoError as error:
-        if error.details.get("status") == 404:
-            return None
-        raise
-    record = answer.body.get("data") if isinstance(answer.body, dict) else None
-    if not isinstance(record, dict) or record.get("gid") != gid:
-        raise ContractError("asana.tasks.get: the answer has a foreign shape")
-    return record
+def _read_tasks(reading: _Reading, gids: set[str], *, absent: frozenset[int]) -> None:
+    """Read tasks one by one; those that answer with a status of `absent` are left as they are."""
+    for record in reading.client.in_turn(partial(read_task, reading.client, absent=absent), sorted(gids)):
+        if record is not None:
+            reading.batch.add(record)
