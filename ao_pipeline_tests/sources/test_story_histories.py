@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from ao_pipeline.adapters.sources import asana_stories
+from ao_pipeline.adapters.sources.outcome import MAX_HOLDS
 from ao_pipeline.adapters.sources.registry import collect
 from ao_pipeline.adapters.state.model import Intent
 from ao_pipeline.adapters.state.store import StateStore
@@ -37,8 +40,8 @@ class History:
         self.engine, self.store, self.draw = engine, store, draw
         self.number = 0
 
-    def collect(self, asset: str) -> None:
-        """Collect and commit in a cycle of its own."""
+    def collect(self, asset: str, *, shown: float = 1.0) -> None:
+        """Collect and commit in a cycle of its own, of new rows the share `shown`."""
         self.number += 1
         self.engine.now += timedelta(minutes=15)
         cycle = Cycle.last_closed(self.engine.now)
@@ -55,7 +58,9 @@ class History:
             sleep=time.sleep,
             monotonic=time.monotonic,
         )
-        self.store.commit(writer, as_change(collected))
+        mask = pa.array([self.draw.random() < shown for _ in range(collected.rows.num_rows)], pa.bool_())
+        cursor = collected.cursor if shown == 1.0 else {**collected.cursor, "seen": {}}
+        self.store.commit(writer, as_change(replace(collected, rows=collected.rows.filter(mask), cursor=cursor)))
 
     def comment(self) -> None:
         tasks = [row["object"]["gid"] for row in self.engine.box.truth("raw_asana_tasks")]
@@ -87,6 +92,16 @@ class History:
             self.collect(STORIES)
         self.engine.box.clear_faults()
 
+    def overlook(self) -> None:
+        """Collect tasks of which Asana does not show some."""
+        self.collect(TASKS, shown=0.95)
+
+    def compare(self) -> None:
+        """Let the daily comparison bring what was overlooked, and stories follow at once."""
+        self.engine.now += timedelta(hours=25)
+        self.collect(TASKS)
+        self.draw.choice([self.linger, self.fault])()
+
     def linger(self) -> None:
         """Let half of the time go by after some tasks."""
         patient = self.engine.settings.model_copy(update={"call_attempts": 6})
@@ -101,6 +116,9 @@ class History:
         self.engine.settings = hasty
 
     def malform(self) -> None:
+        """Spoil records, though not more often in a row than the collector waits for."""
+        if int((self.store.cursor(STORIES) or {}).get("held_count", 0)) >= MAX_HOLDS:
+            return
         self.engine.box.fault("asana", "malformed_record", path_contains="/stories")
         with suppress(AoError):
             self.collect(STORIES)
@@ -130,6 +148,8 @@ class History:
                 self.delete,
                 self.fault,
                 self.linger,
+                self.overlook,
+                self.compare,
                 self.malform,
                 self.revert,
                 self.prune,
@@ -154,6 +174,7 @@ def test_stories_equal_the_upstream_after_any_history(
         store = open_empty(f"sqlite:///{tmp_path / 'state.db'}", SPECS[TASKS], SPECS[STORIES])
         engine = Engine(box, Settings(sandbox_port=box.port, data_dir=keys_folder, call_attempts=1))
         history = History(engine, store, draw)
+        history.overlook()
         done = [history.step() for _ in range(STEPS)]
 
         engine.advance(hours=25)
