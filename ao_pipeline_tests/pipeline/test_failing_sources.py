@@ -7,8 +7,7 @@ from ao_pipeline.collect.tables import RAW_TABLES
 from ao_pipeline.defs.failures import STEP_RETRY
 from ao_pipeline_tests.pipeline.plant import FIRST, SECOND, THIRD, Plant, errors_of
 
-# Stories are asked for by task: while no task changes, nothing is asked, and a source that is down is not missed.
-ASANA = {spec.asset for spec in RAW_TABLES if spec.asset.startswith("raw/asana_")} - {"raw/asana_stories"}
+ASANA = {spec.asset for spec in RAW_TABLES if spec.asset.startswith("raw/asana_")}
 
 
 def test_a_refusing_source_fails_its_assets_alone_and_without_retry(plant: Plant) -> None:
