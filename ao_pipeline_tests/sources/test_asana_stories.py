@@ -337,6 +337,20 @@ def test_without_the_bundles_what_a_daily_comparison_brought_is_asked_for(starte
     assert_equals_truth(started, ASSET)
 
 
+def test_a_task_of_the_future_hides_no_change(started: Engine) -> None:
+    first, second = list(started.rows[TASKS])[:2]
+    started.rows[TASKS][first]["modified_at"] = START + timedelta(days=9)
+    started.run(ASSET)
+    started.advance(hours=1)
+    made = started.box.mutate("comment", "create", task=second[0])
+    started.run(TASKS)
+    started.looks.clear()
+
+    started.run(ASSET)
+
+    assert (made["key"],) in started.rows[ASSET]
+
+
 def test_the_cursor_of_an_earlier_version_asks_for_what_changed_since(started: Engine) -> None:
     for row in started.rows[TASKS].values():
         row["modified_at"] = START - timedelta(days=9)

@@ -152,6 +152,7 @@ def _newest(request: CollectionRequest) -> dict[str, Place]:
 
 def _age(request: CollectionRequest, newest: Mapping[str, Place]) -> str | None:
     """Return up to when the stored tasks tell changes. Our own clock moves on while their collections fail."""
+    # A task of the future, which a file or a wrong clock may bring, tells nothing of the present.
     return to_iso(min(request.now, from_micros(max(newest.values())[0]))) if newest else None
 
 

@@ -6,6 +6,8 @@
    showed; without a search all of them are, each time (`test_what_the_search_does_not_show_is_seen_within_a_sweep`).
 4. Deletions are told by nothing but a daily comparison of all keys. It compares modified times too, so that a sweep which
    many projects make longer than a day keeps nobody waiting (`test_a_daily_comparison_sees_what_no_search_and_no_sweep_showed`).
+5. A slot counts as swept when each of its places was listed or is gone
+   (`test_a_project_that_is_there_and_refused_is_an_error_and_passes_nothing_over`).
 """
 
 from __future__ import annotations
