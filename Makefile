@@ -28,7 +28,7 @@ run: $(VENV)/.runtime ## Start everything: sandbox, Dagster, exporter; Ctrl-C st
 	@exec $(BIN)/ao up
 
 test: $(VENV)/.development ## Run every test, on SQLite and on a real PostgreSQL
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: $(VENV)/.development ## Check style and formatting
 	$(BIN)/ruff check .
