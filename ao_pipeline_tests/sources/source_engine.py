@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +19,8 @@ from ao_pipeline.bundles.since import Since
 from ao_pipeline.clock import EPOCH
 from ao_pipeline.collect.result import Collected
 from ao_pipeline.collect.tables import RAW_TABLES
-from ao_pipeline.sandbox.server import RunningSandbox
+from ao_pipeline.sandbox.options import SandboxOptions
+from ao_pipeline.sandbox.server import RunningSandbox, serve
 from ao_pipeline.sandbox.world.size import SIZE_S
 from ao_pipeline.settings import Settings
 
@@ -136,3 +139,11 @@ SMALL = replace(
     events=80,
     invoices=120,
 )
+
+
+@contextmanager
+def world(folder: Path, **options: Any) -> Iterator[Engine]:
+    """Serve a frozen world of its own; options are the sandbox's."""
+    size = options.pop("size", SMALL)
+    with serve(replace(SandboxOptions(data_dir=folder, frozen_at=START, size=size), **options)) as box:
+        yield Engine(box, Settings(sandbox_port=box.port, data_dir=folder))

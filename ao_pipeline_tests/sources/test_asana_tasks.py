@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from ao_pipeline.adapters.sources import asana_compare, asana_places
+from ao_pipeline.adapters.sources import asana_compare, asana_places, asana_tasks
+from ao_pipeline.adapters.sources.asana_requests import Listing
+from ao_pipeline.adapters.sources.http import SourceClient
 from ao_pipeline.adapters.sources.rotation import due_slots, slot_of
 from ao_pipeline.collect.tables import RAW_ASANA_TASKS
 from ao_pipeline.errors import PermanentError
-from ao_pipeline.sandbox.options import SandboxOptions
-from ao_pipeline.sandbox.server import serve
-from ao_pipeline.settings import Settings
-from ao_pipeline_tests.sources.source_engine import SMALL, START, Engine
+from ao_pipeline_tests.sources.source_engine import SMALL, START, Engine, world
 
 ASSET = "raw/asana_tasks"
 SLOTS = 48
@@ -26,9 +26,8 @@ LISTINGS = SMALL.projects + SMALL.members
 @pytest.fixture
 def unsearched(keys_folder: Path) -> Iterator[Engine]:
     """A world whose search shows no change."""
-    options = SandboxOptions(data_dir=keys_folder, frozen_at=START, size=SMALL, asana_search_lag_seconds=10**6)
-    with serve(options) as box:
-        yield Engine(box, Settings(sandbox_port=box.port, data_dir=keys_folder))
+    with world(keys_folder, asana_search_lag_seconds=10**6) as engine:
+        yield engine
 
 
 def slot_at(minutes: int) -> int:
@@ -43,6 +42,37 @@ def make_task(engine: Engine, slot: int) -> tuple[str]:
     engine.box.mutate("project", "create", gid=project)
     membership = {"project": {"gid": project}, "section": {"gid": "1", "name": "Doing"}}
     return (str(engine.box.mutate("task", "create", memberships=[membership], assignee=None)["key"]),)
+
+
+@pytest.mark.parametrize("has_left", [True, False])
+def test_a_person_whose_tasks_are_refused_is_looked_up_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, has_left: bool
+) -> None:
+    person = next(
+        gid for gid in map(str, range(1200000000777000, 1200000000778000)) if slot_of(gid, SLOTS) == slot_at(15)
+    )
+    engine.box.mutate("user", "create", gid=person)
+    listed, is_refused = asana_tasks.list_tasks, False
+
+    def list_tasks(client: SourceClient, listing: Listing, **how: Any) -> list[dict[str, Any]]:
+        if listing.get("assignee") != person:
+            return listed(client, listing, **how)
+        if is_refused:
+            raise PermanentError("asana.tasks.list: not found", status=404)
+        return []
+
+    monkeypatch.setattr(asana_tasks, "list_tasks", list_tasks)
+    engine.run(ASSET)
+    if has_left:
+        engine.box.mutate("user", "delete", key=person)
+    is_refused = True
+    engine.advance(minutes=15)
+
+    if has_left:
+        assert engine.run(ASSET).drift == {"asana.tasks.unknown_user": 1}
+    else:
+        with pytest.raises(PermanentError, match="not found"):
+            engine.run(ASSET)
 
 
 def test_a_project_that_came_within_the_hour_is_swept_like_the_others(unsearched: Engine) -> None:
