@@ -211,6 +211,7 @@ def run(sizes: list[int]) -> dict[str, Any]:
                     pool.apply(prepare_memory, (rows, str(folder)))
                     memory = pool.apply(peak_memory, (str(folder),))
             finally:
+                gc.unfreeze()  # The next size must not carry this one's candidates along.
                 shutil.rmtree(folder, ignore_errors=True)
             medians[rows] = {
                 name: {mode: statistics.median(taken[1:] or taken) for mode, taken in modes.items() if taken}
